@@ -1,0 +1,113 @@
+"""The memory bank: the patches of every good picture, reference by reference.
+
+Each reference keeps a token matrix of its own. A search runs over the list with a running minimum, so a
+good part is added without copying what is there, removed by dropping it, and left out for calibration by
+skipping it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead_runtime.encoder import PatchFeatures
+from edgead_runtime.images import Frame, Picture
+from edgead_runtime.index import nearest_distances
+
+Added = Literal["enrollment", "add_good"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One good picture and what the bank holds of it."""
+
+    picture: Picture
+    tokens: NDArray[np.float32]
+    """L2-normalized patches ``[R * N, D]``: the picture as taken first, then its rotations."""
+    mask: NDArray[np.bool_] | None
+    """Patches that count in the picture as taken ``[rows, columns]``, or ``None`` without masking."""
+    patches: int
+    """N, patches of one picture."""
+    added: Added = "enrollment"
+
+    @property
+    def frame_hw(self) -> tuple[int, int]:
+        """Size of the picture (height, width)."""
+        return self.picture.frame.shape[0], self.picture.frame.shape[1]
+
+    @property
+    def unrotated(self) -> NDArray[np.float32]:
+        """The patches of the picture as it was taken ``[N, D]``."""
+        return self.tokens[: self.patches]
+
+
+def normalize(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+    """L2-normalize rows; a zero row stays zero."""
+    norms = np.linalg.norm(tokens, axis=1, keepdims=True)
+    normalized: NDArray[np.float32] = tokens / np.maximum(norms, np.float32(1e-12))
+    return normalized
+
+
+def rotate(frame: Frame, degrees: float) -> Frame:
+    """Turn a frame about its centre, canvas unchanged, borders reflected.
+
+    Source: AnomalyDINO's release: bilinear, scale 1, about (w/2, h/2), reflect-101, on the raw frame.
+    """
+    if degrees == 0:
+        return frame
+    height, width = frame.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    turned = cv2.warpAffine(
+        frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(turned, dtype=np.uint8)
+
+
+def embed_reference(
+    picture: Picture,
+    encode: Callable[[Frame], PatchFeatures],
+    rotations_deg: Sequence[float],
+    find_mask: Callable[[PatchFeatures], NDArray[np.bool_]] | None,
+    added: Added = "enrollment",
+) -> Reference:
+    """Encode a picture in every rotation.
+
+    Args:
+        picture: The good picture.
+        encode: The encoder.
+        rotations_deg: Degrees; the first is 0.
+        find_mask: Mask of the picture as taken, where masking is on.
+        added: When the picture came in.
+    """
+    as_taken = encode(picture.frame)
+    turned = [encode(rotate(picture.frame, degrees)).tokens for degrees in rotations_deg[1:]]
+    return Reference(
+        picture=picture,
+        tokens=normalize(np.concatenate([as_taken.tokens, *turned])),
+        mask=None if find_mask is None else find_mask(as_taken),
+        patches=len(as_taken.tokens),
+        added=added,
+    )
+
+
+def search(
+    tokens: NDArray[np.float32], references: Sequence[Reference], *, leave_out: int | None = None
+) -> NDArray[np.float32]:
+    """Distance of every patch to the nearest in the bank.
+
+    Args:
+        tokens: L2-normalized ``[N, D]``.
+        references: The bank.
+        leave_out: Index of a reference to skip.
+
+    Returns:
+        ``[N]`` cosine distances.
+    """
+    return nearest_distances(
+        tokens, [reference.tokens for index, reference in enumerate(references) if index != leave_out]
+    )

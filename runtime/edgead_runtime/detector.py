@@ -1,0 +1,414 @@
+"""The detector: one object, one call per frame."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead_runtime.anomaly_map import Region, find_regions, make_map
+from edgead_runtime.bank import Reference, normalize
+from edgead_runtime.detector_bundle import read_bundle
+from edgead_runtime.encoder import Encoder
+from edgead_runtime.encoder_bundle import EncoderBundle
+from edgead_runtime.engines import Device
+from edgead_runtime.enrollment import (
+    Pipeline,
+    Progress,
+    build_pipeline,
+    calibrate_bank,
+    fill_bank,
+    ignore_progress,
+)
+from edgead_runtime.errors import EnrollmentError, FrameSizeError
+from edgead_runtime.images import Frame, Picture, check_frame
+from edgead_runtime.manifest import Calibration, MaskDecision
+from edgead_runtime.notes import enrollment_notes
+from edgead_runtime.persistence import check_encoder, load_references, locate_encoder, save_detector
+from edgead_runtime.recipe import Recipe, get_recipe, recipe_from_dict
+from edgead_runtime.result import Provenance, Result
+from edgead_runtime.scoring import image_score
+
+
+@dataclass(frozen=True)
+class _State:
+    """What may change while a detector runs; replaced as a whole, so a call sees one or the other."""
+
+    references: tuple[Reference, ...]
+    calibration: Calibration
+
+
+class Detector:
+    """Finds what good pictures do not have.
+
+    Safe for calls from several threads: a call reads the state once, and :meth:`add_good`, :meth:`undo`
+    and :meth:`recalibrate` replace it as a whole. A context manager; closing releases the encoder only if
+    the detector loaded it.
+
+    Example:
+        >>> detector = Detector.load("part.edgead")          # doctest: +SKIP
+        >>> result = detector(frame_bgr)                     # doctest: +SKIP
+        >>> result.is_anomaly, result.score, result.regions  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        references: tuple[Reference, ...],
+        calibration: Calibration,
+        *,
+        owns_encoder: bool = False,
+        any_size: bool = False,
+    ) -> None:
+        self._pipeline = pipeline
+        self._state = _State(references, calibration)
+        self._lock = threading.Lock()
+        self._owns_encoder = owns_encoder
+        self.any_size = any_size
+        """Accept frames of another size than the references."""
+        weights = pipeline.encoder.manifest.weights
+        self.provenance = Provenance(
+            encoder=pipeline.encoder.fingerprint,
+            backbone=pipeline.encoder.manifest.backbone,
+            weights=weights.source,
+            official_weights=weights.official,
+            recipe=pipeline.recipe.name,
+            engine=pipeline.encoder.engine_name,
+        )
+
+    # -- making one ------------------------------------------------------------------------------------
+
+    @classmethod
+    def enroll(
+        cls,
+        encoder: Encoder | str | Path,
+        good: Sequence[Picture | Frame],
+        *,
+        recipe: Recipe | str = "anomalydino",
+        calibration_good: Sequence[Picture | Frame] = (),
+        false_alarm_rate: float | None = None,
+        threshold: float | None = None,
+        progress: Progress = ignore_progress,
+    ) -> Detector:
+        """Make a detector from good pictures.
+
+        Args:
+            encoder: A loaded encoder (shared, not closed by the detector) or a bundle folder.
+            good: At least one picture or frame of a good part.
+            recipe: The method, or the name of a preset.
+            calibration_good: Good pictures that set the threshold and stay out of the bank.
+            false_alarm_rate: The rate not to exceed; ``None``: the lowest that the pictures can support.
+            threshold: Image threshold set by hand instead; the pixel threshold is calibrated all the same.
+            progress: Called with (stage, done, total).
+
+        Raises:
+            EnrollmentError: No pictures, or a rate that so few pictures cannot support.
+            PictureError: A frame is not a uint8 BGR image.
+            RecipeError: The recipe does not fit the encoder.
+            BundleError: The encoder bundle is missing or damaged.
+        """
+        pictures = _as_pictures(good, "reference")
+        held_out = _as_pictures(calibration_good, "held-out")
+        owned = not isinstance(encoder, Encoder)
+        loaded = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
+        chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
+        pipeline = build_pipeline(loaded, chosen, pictures, progress)
+        references = fill_bank(pipeline, pictures, progress)
+        calibration = calibrate_bank(pipeline, references, held_out, false_alarm_rate, progress)
+        detector = cls(pipeline, references, calibration, owns_encoder=owned)
+        if threshold is not None:
+            detector.set_threshold(threshold)
+        return detector
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        encoder: Encoder | str | Path | None = None,
+        engine: str = "auto",
+        device: Device = "cpu",
+        threads: int | None = None,
+        any_size: bool = False,
+    ) -> Detector:
+        """Load a ``.edgead`` file.
+
+        Args:
+            path: The file.
+            encoder: A loaded encoder (to share one between detectors) or a bundle folder; by default the
+                embedded one, else the folder it was enrolled with.
+            engine: See :meth:`Encoder.load`.
+            device: See :meth:`Encoder.load`.
+            threads: See :meth:`Encoder.load`.
+            any_size: Accept frames of another size than the references.
+
+        Raises:
+            BundleError: The file is missing, damaged or not a detector.
+            SchemaVersionError: A newer edgead wrote it.
+            EncoderNotFoundError: Its encoder is neither embedded nor where it was.
+            EncoderMismatchError: The encoder given is another one.
+            EngineUnavailableError: No engine for that device is installed.
+        """
+        path = Path(path)
+        bundle = read_bundle(path)
+        owned = not isinstance(encoder, Encoder)
+        if isinstance(encoder, Encoder):
+            check_encoder(path, bundle.manifest.encoder, encoder.fingerprint, encoder.bundle.source)
+            loaded = encoder
+        else:
+            opened = locate_encoder(path, bundle) if encoder is None else EncoderBundle.open(encoder)
+            check_encoder(path, bundle.manifest.encoder, opened.manifest.fingerprint(), opened.source)
+            loaded = Encoder.load(opened, engine=engine, device=device, threads=threads)
+        return cls(
+            Pipeline(loaded, recipe_from_dict(bundle.manifest.recipe), bundle.manifest.mask),
+            load_references(bundle, loaded, path),
+            bundle.manifest.calibration,
+            owns_encoder=owned,
+            any_size=any_size,
+        )
+
+    def save(self, path: str | Path, *, self_contained: bool = False) -> None:
+        """Write the detector to one file; an existing one is replaced only once the new one is whole.
+
+        Args:
+            path: Usually ``NAME.edgead``.
+            self_contained: Put the encoder inside (its size is added).
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        state = self._state
+        save_detector(
+            Path(path), self._pipeline, state.references, state.calibration, self_contained=self_contained
+        )
+
+    # -- running ---------------------------------------------------------------------------------------
+
+    def __call__(self, frame: Frame) -> Result:
+        """Inspect one frame.
+
+        Args:
+            frame: ``[H, W, 3]`` uint8, BGR.
+
+        Returns:
+            Score and verdict; map and regions on first access.
+
+        Raises:
+            PictureError: It is not such an array.
+            FrameSizeError: Its size differs from that of all references and ``any_size`` is off.
+        """
+        check_frame(frame)
+        self.check_frame_size(frame)
+        state = self._state
+        pipeline = self._pipeline
+        timings: dict[str, float] = {}
+        features = pipeline.encode(frame, timings)
+        start = time.perf_counter()
+        mask = pipeline.find_mask(features) if pipeline.mask.enabled else None
+        masked = time.perf_counter()
+        distances = pipeline.masked_distances(normalize(features.tokens), mask, state.references)
+        searched = time.perf_counter()
+        score = image_score(distances, pipeline.recipe.top_fraction)
+        if mask is not None:
+            timings["mask"] = (masked - start) * 1e3
+        timings["search"] = (searched - masked) * 1e3
+        timings["score"] = (time.perf_counter() - searched) * 1e3
+        frame_hw = (frame.shape[0], frame.shape[1])
+        return Result(
+            score=score,
+            threshold=state.calibration.threshold,
+            patch_distances=distances,
+            mask=mask,
+            provenance=self.provenance,
+            _make_map=functools.partial(make_map, distances, frame_hw, pipeline.recipe.smoothing_sigma_px),
+            _find_regions=functools.partial(_find_regions, state.calibration.pixel_threshold),
+            _timings_ms=timings,
+        )
+
+    def check_frame_size(self, frame: Frame) -> None:
+        """Refuse a frame of another size than the references, where those are all of one size.
+
+        Raises:
+            FrameSizeError: It is, and ``any_size`` is off.
+        """
+        sizes = {reference.frame_hw for reference in self._state.references}
+        size = (frame.shape[0], frame.shape[1])
+        if self.any_size or len(sizes) != 1 or size in sizes:
+            return
+        ((height, width),) = sizes
+        raise FrameSizeError(
+            f"the frame is {size[1]} x {size[0]} pixels, the good pictures are {width} x {height}",
+            "Use the camera settings of enrolment, or allow any size (--any-size, any_size=True).",
+        )
+
+    # -- learning --------------------------------------------------------------------------------------
+
+    def add_good(self, frame: Picture | Frame, name: str | None = None) -> str:
+        """Add a good part to the bank; the next call knows it. Nothing is rebuilt or copied.
+
+        The thresholds stay as they are; :meth:`recalibrate` renews them.
+
+        Args:
+            frame: A picture or frame of the size of the others.
+            name: What to call it; by default the picture's name or a running number.
+
+        Returns:
+            The name it has in the bank.
+
+        Raises:
+            PictureError: It is not a uint8 BGR image.
+            FrameSizeError: It has another size than the references and ``any_size`` is off.
+        """
+        picture = _as_pictures([frame], "added")[0]
+        self.check_frame_size(picture.frame)
+        if name is None:
+            name = picture.name if isinstance(frame, Picture) else f"added-{datetime.now():%Y%m%d-%H%M%S-%f}"
+        reference = self._pipeline.embed(replace(picture, name=name), added_later=True)
+        with self._lock:
+            self._state = replace(self._state, references=(*self._state.references, reference))
+        return name
+
+    def undo(self) -> str:
+        """Take back the last :meth:`add_good`, also of an earlier session.
+
+        Returns:
+            The name of what was removed.
+
+        Raises:
+            EnrollmentError: Nothing was added since enrolment.
+        """
+        with self._lock:
+            last = self._state.references[-1]
+            if last.added != "add_good":
+                raise EnrollmentError("nothing was added since enrolment", "There is nothing to undo.")
+            self._state = replace(self._state, references=self._state.references[:-1])
+        return last.picture.name
+
+    def recalibrate(
+        self,
+        calibration_good: Sequence[Picture | Frame] = (),
+        *,
+        false_alarm_rate: float | None = None,
+        progress: Progress = ignore_progress,
+    ) -> Calibration:
+        """Choose the thresholds again, from held-out good pictures or from what is in the bank now.
+
+        Args:
+            calibration_good: Good pictures that are not in the bank.
+            false_alarm_rate: The rate not to exceed; ``None``: the lowest that can be claimed.
+            progress: Called with (stage, done, total).
+
+        Raises:
+            EnrollmentError: The rate cannot be claimed from so few pictures.
+        """
+        references = self._state.references
+        held_out = _as_pictures(calibration_good, "held-out")
+        calibration = calibrate_bank(self._pipeline, references, held_out, false_alarm_rate, progress)
+        with self._lock:
+            self._state = replace(self._state, calibration=calibration)
+        return calibration
+
+    def set_threshold(self, threshold: float) -> None:
+        """Set the image threshold by hand; it is marked as such.
+
+        Raises:
+            EnrollmentError: It is not a finite number of at least 0.
+        """
+        if not (np.isfinite(threshold) and threshold >= 0):
+            raise EnrollmentError(
+                f"a threshold of {threshold} makes no sense", "Give a number of at least 0."
+            )
+        with self._lock:
+            old = self._state.calibration
+            manual = Calibration(
+                method="manual",
+                threshold=float(threshold),
+                pixel_threshold=old.pixel_threshold,
+                pictures=old.pictures,
+                attainable_false_alarm_rate=old.attainable_false_alarm_rate,
+                false_alarm_rate=None,
+                normal_scores=old.normal_scores,
+            )
+            self._state = replace(self._state, calibration=manual)
+
+    # -- looking at it ---------------------------------------------------------------------------------
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder; may be shared."""
+        return self._pipeline.encoder
+
+    @property
+    def recipe(self) -> Recipe:
+        """The method."""
+        return self._pipeline.recipe
+
+    @property
+    def layer(self) -> int:
+        """The block whose output makes the features, counted from 1."""
+        return self.encoder.feature_output(self.recipe.layer).layer
+
+    @property
+    def mask(self) -> MaskDecision:
+        """Whether frames are masked, who decided, and why."""
+        return self._pipeline.mask
+
+    @property
+    def calibration(self) -> Calibration:
+        """Where the thresholds come from."""
+        return self._state.calibration
+
+    @property
+    def threshold(self) -> float:
+        """Scores above this are anomalous."""
+        return self._state.calibration.threshold
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The bank, in the order of enrolment."""
+        return self._state.references
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of how the references fit the encoder."""
+        return enrollment_notes(self.encoder, self._state.references)
+
+    def close(self) -> None:
+        """Release the encoder if this detector loaded it."""
+        if self._owns_encoder:
+            self.encoder.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _find_regions(
+    pixel_threshold: float, anomaly_map: NDArray[np.float32], is_anomaly: bool
+) -> tuple[Region, ...]:
+    return find_regions(anomaly_map, pixel_threshold, at_least_one=is_anomaly)
+
+
+def _as_pictures(frames: Sequence[Picture | Frame], prefix: str) -> list[Picture]:
+    """Name bare frames by their place, and check that they are frames."""
+    pictures = []
+    for index, frame in enumerate(frames):
+        if isinstance(frame, Picture):
+            check_frame(frame.frame)
+            pictures.append(frame)
+        else:
+            # A camera may hand out the same buffer again; the bank keeps its own copy.
+            pictures.append(Picture(name=f"{prefix}-{index:03d}", frame=check_frame(frame).copy()))
+    return pictures

@@ -1,0 +1,133 @@
+"""The encoder: frames in, patch features out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead_runtime.encoder_bundle import EncoderBundle
+from edgead_runtime.engines import Device, Engine, EngineOptions, create_engine
+from edgead_runtime.errors import RecipeError
+from edgead_runtime.images import Frame
+from edgead_runtime.manifest import EncoderManifest, FeatureOutput
+from edgead_runtime.preprocess import Preprocessor
+
+
+@dataclass(frozen=True)
+class PatchFeatures:
+    """What the encoder says of a frame."""
+
+    tokens: NDArray[np.float32]
+    """Patch features ``[N, D]`` in raster order, as the backbone gives them (not L2-normalized)."""
+    grid: tuple[int, int]
+    """(rows, columns); N is their product."""
+    attention: NDArray[np.float32] | None
+    """CLS-to-patch attention ``[N]`` where the encoder has it."""
+
+
+class Encoder:
+    """An encoder bundle in an engine. Thread-safe; share one between detectors. A context manager."""
+
+    def __init__(self, bundle: EncoderBundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.manifest: EncoderManifest = bundle.manifest
+        self.fingerprint = bundle.manifest.fingerprint()
+        self._engine = engine
+        self.preprocessor = Preprocessor(
+            bundle.manifest.input, bundle.manifest.preprocess, bundle.manifest.patch_size
+        )
+
+    @classmethod
+    def load(
+        cls,
+        bundle: EncoderBundle | str | Path,
+        *,
+        engine: str = "auto",
+        device: Device = "cpu",
+        threads: int | None = None,
+    ) -> Encoder:
+        """Load a bundle into an engine.
+
+        Args:
+            bundle: A folder written by ``edgead export``, or an open bundle.
+            engine: A name of :data:`edgead_runtime.engines.ENGINES`, or ``auto``.
+            device: ``cpu`` or ``cuda``; never replaced silently.
+            threads: Threads of the engine; ``None`` leaves the choice to it.
+
+        Raises:
+            BundleError: The bundle is missing or damaged.
+            EngineUnavailableError: No engine for that device is installed.
+        """
+        opened = bundle if isinstance(bundle, EncoderBundle) else EncoderBundle.open(bundle)
+        options = EngineOptions(device=device, threads=threads)
+        return cls(opened, create_engine(opened.read_model(), engine, options))
+
+    @property
+    def engine_name(self) -> str:
+        """What really runs, e.g. ``onnxruntime/cpu``."""
+        return self._engine.name
+
+    def feature_output(self, layer: int | None) -> FeatureOutput:
+        """The output that has the features of ``layer``; ``None``: the deepest there is.
+
+        Raises:
+            RecipeError: The encoder was exported without that layer.
+        """
+        outputs = self.manifest.features
+        if layer is None:
+            return max(outputs, key=lambda output: output.layer)
+        for output in outputs:
+            if output.layer == layer:
+                return output
+        have = ", ".join(str(output.layer) for output in outputs)
+        raise RecipeError(
+            f"the encoder has no layer {layer} (it has: {have})",
+            f"Export it again with --layers {layer}.",
+        )
+
+    def encode(
+        self, frame: Frame, *, layer: int | None = None, timings_ms: dict[str, float] | None = None
+    ) -> PatchFeatures:
+        """Patch features of one frame.
+
+        Args:
+            frame: ``[H, W, 3]`` uint8, BGR.
+            layer: Which layer, where the encoder has several; ``None``: the deepest.
+            timings_ms: Where given, ``preprocess`` and ``encode`` are added to it, in milliseconds.
+
+        Raises:
+            RecipeError: The encoder has no such layer.
+        """
+        feature = self.feature_output(layer)
+        start = time.perf_counter()
+        tensor = self.preprocessor(frame)[None]
+        prepared = time.perf_counter()
+        outputs = self._engine.run({self.manifest.input.name: tensor})
+        if timings_ms is not None:
+            timings_ms["preprocess"] = (prepared - start) * 1e3
+            timings_ms["encode"] = (time.perf_counter() - prepared) * 1e3
+        attention = self.manifest.attention
+        return PatchFeatures(
+            tokens=outputs[feature.name][0].astype(np.float32, copy=False),
+            grid=self.manifest.grid,
+            attention=None
+            if attention is None
+            else outputs[attention.name][0].astype(np.float32, copy=False),
+        )
+
+    def close(self) -> None:
+        """Release the engine."""
+        self._engine.close()
+
+    def __enter__(self) -> Encoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

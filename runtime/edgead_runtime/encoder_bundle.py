@@ -1,0 +1,95 @@
+"""Encoder bundles: a folder with ``manifest.json`` and the ONNX files it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from edgead_runtime.errors import BundleError
+from edgead_runtime.files import sha256_bytes
+from edgead_runtime.manifest import EncoderManifest, Precision, decode_manifest
+
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class EncoderBundle:
+    """An encoder's manifest and a way to read the files beside it."""
+
+    manifest: EncoderManifest
+    source: str
+    """Folder, or detector file the encoder is embedded in; for messages."""
+    read_file: Callable[[str], bytes]
+    root: Path | None = None
+    """The folder, or ``None`` where the encoder is embedded."""
+
+    @classmethod
+    def open(cls, path: str | Path) -> EncoderBundle:
+        """Open a bundle folder.
+
+        Raises:
+            BundleError: It is missing, not an encoder bundle, or names a file outside itself.
+            SchemaVersionError: A newer edgead wrote it.
+        """
+        root = Path(path)
+        manifest_path = root / MANIFEST_NAME
+        if not manifest_path.is_file():
+            what = (
+                "has no manifest.json"
+                if root.is_dir()
+                else "does not exist"
+                if not root.exists()
+                else "is not a folder"
+            )
+            raise BundleError(
+                f"encoder bundle {root} {what}",
+                "Give the folder that `edgead export` wrote, or run it first.",
+            )
+        manifest = decode_manifest(manifest_path.read_bytes(), EncoderManifest, str(manifest_path))
+        check_member_names([entry.path for entry in manifest.files], str(root))
+        return cls(
+            manifest=manifest,
+            source=str(root),
+            read_file=lambda name: _read(root / name),
+            root=root.resolve(),
+        )
+
+    def read_model(self, precision: Precision = "fp32") -> bytes:
+        """The ONNX file's bytes, checked against the manifest.
+
+        Raises:
+            BundleError: It is missing, truncated or altered, or the bundle has no such precision.
+        """
+        entry = self.manifest.file(precision)
+        data = self.read_file(entry.path)
+        if len(data) != entry.bytes or sha256_bytes(data) != entry.sha256:
+            raise BundleError(
+                f"{entry.path} in {self.source} is damaged: it does not match the manifest's hash",
+                "Export the encoder again.",
+            )
+        return data
+
+
+def check_member_names(names: list[str], where: str) -> None:
+    """Refuse names that leave their bundle.
+
+    Raises:
+        BundleError: A name is absolute, has a backslash or drive, or goes up.
+    """
+    for name in names:
+        path = PurePosixPath(name)
+        if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+            raise BundleError(
+                f"{where} names a file outside itself: '{name}'",
+                "Do not use this bundle; get it from its maker.",
+            )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"cannot read {path}: {error.strerror or error}", "Export the encoder again."
+        ) from error

@@ -1,0 +1,88 @@
+"""ONNX Runtime as an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import onnxruntime as ort
+
+from edgead_runtime.engines import Array, EngineOptions
+from edgead_runtime.errors import BundleError, EngineUnavailableError
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_LOG_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeEngine:
+    """One ONNX Runtime session. ``run`` may be called from several threads."""
+
+    def __init__(self, model: bytes, options: EngineOptions) -> None:
+        provider = _PROVIDERS[options.device]
+        if provider not in ort.get_available_providers():
+            raise EngineUnavailableError(
+                f"this onnxruntime has no {provider}",
+                'Install a build that has it (pip install "edgead-runtime[gpu]"), or use device="cpu".',
+            )
+        session_options = ort.SessionOptions()
+        session_options.log_severity_level = _LOG_ERRORS_ONLY
+        if options.threads is not None:
+            session_options.intra_op_num_threads = options.threads
+        # Denormals are common in the tails of attention and cost far more than rounding them to zero.
+        session_options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        try:
+            self._session = ort.InferenceSession(model, sess_options=session_options, providers=[provider])
+        except Exception as error:  # onnxruntime raises a family of unrelated native types
+            raise BundleError(
+                f"onnxruntime cannot load the graph ({str(error).splitlines()[0]})",
+                "Export the encoder again.",
+            ) from error
+        actual = self._session.get_providers()
+        if actual[0] != provider:
+            # A CUDA build without its libraries falls back to the CPU with no more than a log line.
+            raise EngineUnavailableError(
+                f"asked for {provider}, onnxruntime would run on {actual[0]}",
+                "Install the CUDA and cuDNN versions that this onnxruntime needs.",
+            )
+        self.name = f"onnxruntime/{options.device}"
+        self._device = options.device
+        self._output_names = [output.name for output in self._session.get_outputs()]
+        self._bound: dict[str, Any] = {}
+
+    def bind(self, name: str, array: Array) -> None:
+        """Keep ``array`` on the device as input ``name``."""
+        self._bound[name] = ort.OrtValue.ortvalue_from_numpy(array, self._device)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once; returns every output by name."""
+        if not self._bound:
+            outputs = self._session.run(self._output_names, dict(feeds))
+            return dict(zip(self._output_names, outputs, strict=True))
+        values = dict(self._bound)
+        values.update({name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()})
+        results = self._session.run_with_ort_values(self._output_names, values)
+        return {name: value.numpy() for name, value in zip(self._output_names, results, strict=True)}
+
+    def close(self) -> None:
+        """Drop the session and what was bound."""
+        self._bound.clear()
+        self._session = None
+
+    def __enter__(self) -> OnnxRuntimeEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def create(model: bytes, options: EngineOptions) -> OnnxRuntimeEngine:
+    """The engine table's entry point.
+
+    Raises:
+        EngineUnavailableError: The device asked for is not what would run.
+        BundleError: The graph cannot be loaded.
+    """
+    return OnnxRuntimeEngine(model, options)

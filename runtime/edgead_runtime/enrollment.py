@@ -1,0 +1,239 @@
+"""From good pictures to a bank, a mask decision and thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead_runtime.anomaly_map import make_map
+from edgead_runtime.bank import Reference, embed_reference, normalize, search
+from edgead_runtime.calibration import NormalScore, calibrate, guess_from_self_similarity
+from edgead_runtime.encoder import Encoder, PatchFeatures
+from edgead_runtime.errors import EnrollmentError
+from edgead_runtime.images import Frame, Picture
+from edgead_runtime.manifest import Calibration, MaskDecision
+from edgead_runtime.masking import Mask, masking_test, pca_mask, reference_threshold
+from edgead_runtime.recipe import Recipe
+from edgead_runtime.scoring import image_score
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total)."""
+
+
+_NEIGHBOURHOOD = 0.2
+"""Half-width of the neighbourhood left out, as a share of the grid's smaller side."""
+
+
+def ignore_progress(stage: str, done: int, total: int) -> None:
+    """The progress callback that does nothing."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The part of a method that is the same for enrolment and detection: one encoder, one recipe, one mask.
+
+    Thread-safe and immutable.
+    """
+
+    encoder: Encoder
+    recipe: Recipe
+    mask: MaskDecision
+
+    def encode(self, frame: Frame, timings_ms: dict[str, float] | None = None) -> PatchFeatures:
+        """Patch features of the recipe's layer."""
+        return self.encoder.encode(frame, layer=self.recipe.layer, timings_ms=timings_ms)
+
+    def find_mask(self, features: PatchFeatures) -> Mask:
+        """The mask of a picture, by the detector's one decision."""
+        return pca_mask(
+            features.tokens,
+            features.grid,
+            threshold=self.mask.threshold,
+            morphology=self.recipe.mask_morphology,
+        )
+
+    def embed(self, picture: Picture, *, added_later: bool = False) -> Reference:
+        """A picture as a reference of the bank."""
+        return embed_reference(
+            picture,
+            self.encode,
+            self.recipe.rotations_deg,
+            self.find_mask if self.mask.enabled else None,
+            "add_good" if added_later else "enrollment",
+        )
+
+    def masked_distances(
+        self,
+        tokens: NDArray[np.float32],
+        mask: Mask | None,
+        references: Sequence[Reference],
+        leave_out: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Distances ``[rows, columns]`` with ignored patches 0.
+
+        Args:
+            tokens: L2-normalized ``[N, D]``.
+            mask: ``[rows, columns]`` or ``None``.
+            references: The bank.
+            leave_out: Index of a reference to skip.
+        """
+        distances = search(tokens, references, leave_out=leave_out).reshape(self.encoder.manifest.grid)
+        return distances if mask is None else np.where(mask, distances, np.float32(0))
+
+    def normal_score(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NormalScore:
+        """Image score and map peak of a good picture."""
+        anomaly_map = make_map(distances, frame_hw, self.recipe.smoothing_sigma_px)
+        return NormalScore(
+            image=image_score(distances, self.recipe.top_fraction), map_peak=float(anomaly_map.max())
+        )
+
+    def score_picture(self, frame: Frame, references: Sequence[Reference]) -> NormalScore:
+        """Score of a good picture that is not in the bank."""
+        features = self.encode(frame)
+        distances = self.masked_distances(
+            normalize(features.tokens), self.find_mask(features) if self.mask.enabled else None, references
+        )
+        return self.normal_score(distances, (frame.shape[0], frame.shape[1]))
+
+
+def build_pipeline(
+    encoder: Encoder, recipe: Recipe, good: Sequence[Picture], progress: Progress = ignore_progress
+) -> Pipeline:
+    """Decide about the mask, once for the detector.
+
+    Args:
+        encoder: The encoder.
+        recipe: The method.
+        good: At least one good picture.
+        progress: Told of the stage ``mask``.
+
+    Raises:
+        EnrollmentError: There is no picture.
+        RecipeError: The encoder lacks the recipe's layer.
+    """
+    if not good:
+        raise EnrollmentError("there are no good pictures", "Give at least one picture of a good part.")
+    layer = encoder.feature_output(recipe.layer).layer
+    undecided = MaskDecision(
+        enabled=False, requested=recipe.mask, reason="not masked: switched off", threshold=None
+    )
+    if recipe.mask == "off":
+        return Pipeline(encoder, recipe, undecided)
+    features = []
+    for done, picture in enumerate(good):
+        progress("mask", done, len(good))
+        features.append(encoder.encode(picture.frame, layer=layer))
+    progress("mask", len(good), len(good))
+    grid = encoder.manifest.grid
+    threshold = recipe.mask_threshold
+    if threshold is None:
+        threshold = encoder.manifest.pca_mask_threshold
+    if threshold is None:
+        threshold = reference_threshold([feature.tokens for feature in features], grid)
+    masks = [
+        pca_mask(feature.tokens, grid, threshold=threshold, morphology=recipe.mask_morphology)
+        for feature in features
+    ]
+    if recipe.mask == "on":
+        return Pipeline(
+            encoder,
+            recipe,
+            MaskDecision(enabled=True, requested="on", reason="masked: switched on", threshold=threshold),
+        )
+    test = masking_test(masks)
+    decision = MaskDecision(
+        enabled=test.passed,
+        requested="auto",
+        reason=test.reason,
+        threshold=threshold if test.passed else None,
+    )
+    return Pipeline(encoder, recipe, decision)
+
+
+def fill_bank(
+    pipeline: Pipeline, good: Sequence[Picture], progress: Progress = ignore_progress
+) -> tuple[Reference, ...]:
+    """Encode every good picture in every rotation of the recipe.
+
+    Args:
+        pipeline: From :func:`build_pipeline`.
+        good: The good pictures.
+        progress: Told of the stage ``bank``.
+    """
+    references = []
+    for done, picture in enumerate(good):
+        progress("bank", done, len(good))
+        references.append(pipeline.embed(picture))
+    progress("bank", len(good), len(good))
+    return tuple(references)
+
+
+def calibrate_bank(
+    pipeline: Pipeline,
+    references: Sequence[Reference],
+    held_out: Sequence[Picture] = (),
+    false_alarm_rate: float | None = None,
+    progress: Progress = ignore_progress,
+) -> Calibration:
+    """Choose thresholds: from held-out good pictures, else leave-one-out, else a labelled guess.
+
+    Args:
+        pipeline: The method.
+        references: The bank.
+        held_out: Good pictures that are not in the bank.
+        false_alarm_rate: The rate not to exceed; ``None``: the lowest that can be claimed.
+        progress: Told of the stage ``calibrate``.
+
+    Raises:
+        EnrollmentError: The rate cannot be claimed from so few pictures.
+    """
+    if held_out:
+        scores = []
+        for done, picture in enumerate(held_out):
+            progress("calibrate", done, len(held_out))
+            scores.append(pipeline.score_picture(picture.frame, references))
+        progress("calibrate", len(held_out), len(held_out))
+        return calibrate(scores, "held-out", false_alarm_rate)
+    if len(references) > 1:
+        scores = []
+        for index, reference in enumerate(references):
+            progress("calibrate", index, len(references))
+            distances = pipeline.masked_distances(
+                reference.unrotated, reference.mask, references, leave_out=index
+            )
+            scores.append(pipeline.normal_score(distances, reference.frame_hw))
+        progress("calibrate", len(references), len(references))
+        return calibrate(scores, "leave-one-out", false_alarm_rate)
+    if false_alarm_rate is not None:
+        raise EnrollmentError(
+            "no false-alarm rate can be claimed from one good picture",
+            "Give more good pictures, or leave --false-alarm-rate out.",
+        )
+    reference = references[0]
+    distances = self_distances(reference.unrotated, pipeline.encoder.manifest.grid)
+    if reference.mask is not None:
+        distances = np.where(reference.mask, distances, np.float32(0))
+    return guess_from_self_similarity(pipeline.normal_score(distances, reference.frame_hw))
+
+
+def self_distances(tokens: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:
+    """Distance of every patch to its nearest in the same picture, its neighbourhood left out [ours].
+
+    What a part varies by across itself is the best guess there is at what good parts vary by among
+    themselves, while only one is known.
+
+    Args:
+        tokens: L2-normalized ``[N, D]``.
+        grid: (rows, columns).
+
+    Returns:
+        ``[rows, columns]`` cosine distances.
+    """
+    rows, columns = np.divmod(np.arange(len(tokens)), grid[1])
+    reach = max(1, round(_NEIGHBOURHOOD * min(grid)))
+    near = (abs(rows[:, None] - rows) <= reach) & (abs(columns[:, None] - columns) <= reach)
+    similarities = np.where(near, np.float32(-1), tokens @ tokens.T)
+    return np.asarray(np.clip(1 - similarities.max(axis=1), 0, 2), dtype=np.float32).reshape(grid)

@@ -1,0 +1,64 @@
+"""Typed errors. Each says what is wrong with which file or option, and what to do next.
+
+Everything a user can get wrong raises a subclass of :class:`EdgeadError`; the command line prints
+``problem`` and ``remedy`` on one line and never a traceback.
+"""
+
+from __future__ import annotations
+
+
+class EdgeadError(Exception):
+    """Base of every error that a user can cause and mend.
+
+    Args:
+        problem: What is wrong, with the name of the file or option.
+        remedy: What to do next, as an instruction.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem.rstrip('.')}. {self.remedy}"
+
+
+class BundleError(EdgeadError):
+    """An encoder or detector bundle is missing, truncated, altered or not a bundle."""
+
+
+class SchemaVersionError(BundleError):
+    """A bundle was written by a newer edgead than this one."""
+
+
+class EncoderNotFoundError(BundleError):
+    """A detector names an encoder that is not where it was."""
+
+
+class EncoderMismatchError(BundleError):
+    """A detector was enrolled with another encoder than the one given."""
+
+
+class EngineUnavailableError(EdgeadError):
+    """The engine or device asked for is not on this machine."""
+
+
+class PictureError(EdgeadError):
+    """A picture or frame cannot be read or is not usable."""
+
+
+class FrameSizeError(PictureError):
+    """A frame has another size than the pictures the detector was enrolled with."""
+
+
+class EnrollmentError(EdgeadError):
+    """The pictures or options given do not make a detector."""
+
+
+class RecipeError(EdgeadError):
+    """A recipe contradicts itself or its encoder."""
+
+
+class OutputError(EdgeadError):
+    """A result cannot be written."""

@@ -1,0 +1,148 @@
+"""Files that are either whole or not there: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgead_runtime.errors import OutputError
+
+_CHUNK_BYTES = 1 << 20
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of ``data`` as hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file as hex, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Say why ``path`` could not be written and what to do."""
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOSPC:
+        return OutputError(f"cannot write {path}: the disk is full", "Free some space and run this again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(f"cannot write {path}: {reason}", "Choose a place that you may write to.")
+    return OutputError(f"cannot write {path}: {reason}", "Choose another place.")
+
+
+def _umask() -> int:
+    # os.umask cannot be read without being set; mkstemp and mkdtemp ignore it and use 0600/0700.
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _fsync_folder(path: Path) -> None:
+    # Without this the rename itself can be lost in a power cut. Not every file system allows it.
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Write a file under a temporary name beside it; on success it takes the place of ``path``.
+
+    Args:
+        path: The final name; its folder must exist.
+
+    Yields:
+        The temporary path to write to.
+
+    Raises:
+        OutputError: The file cannot be written. What was at ``path`` is still whole.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise output_error(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _fsync_folder(path.parent)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that a power cut leaves the old file or the new one.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Fill a folder under a temporary name; on success it becomes ``path``, otherwise it is removed.
+
+    Args:
+        path: The final name. Missing parents are made.
+        overwrite: Replace an existing folder.
+
+    Yields:
+        The temporary folder to fill.
+
+    Raises:
+        OutputError: ``path`` exists (and ``overwrite`` is off) or cannot be written.
+    """
+    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"{path} exists already", "Choose another name, or say --overwrite.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    except OSError as error:
+        raise output_error(path, error) from error
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        _replace_folder(temporary, path)
+        _fsync_folder(path.parent)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Put ``new`` in the place of ``path``; the old folder goes only once the new one stands."""
+    if not path.exists():
+        new.replace(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+    aside = old / path.name
+    path.replace(aside)
+    try:
+        new.replace(path)
+    except OSError:
+        aside.replace(path)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

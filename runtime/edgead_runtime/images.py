@@ -1,0 +1,181 @@
+"""Pictures from files, as the frames a camera would give: ``[H, W, 3]`` uint8, BGR.
+
+Pillow decodes, because it refuses truncated files where OpenCV returns half a picture, and half a picture
+looks like a defect.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edgead_runtime.errors import PictureError
+
+Frame = NDArray[np.uint8]
+
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+MIN_SIDE_PX = 16
+MAX_PIXELS = 200_000_000
+"""About 600 MB decoded. Above it a picture is refused rather than the machine brought to its knees."""
+
+_SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
+_TWELVE_BIT_MAX = 4095
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A named frame and, where it came from a file, that file's bytes as they were."""
+
+    name: str
+    frame: Frame
+    """``[H, W, 3]`` uint8, BGR."""
+    encoded: bytes | None = None
+    suffix: str = ".png"
+
+    def encode(self) -> bytes:
+        """The file's own bytes, or the frame as PNG."""
+        return self.encoded if self.encoded is not None else encode_png(self.frame)
+
+
+def find_pictures(paths: Iterable[Path]) -> list[Path]:
+    """Files as given, and the pictures in folders (recursively, sorted by path).
+
+    Raises:
+        PictureError: A path does not exist.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = (
+                entry
+                for entry in path.rglob("*")
+                if entry.suffix.lower() in PICTURE_SUFFIXES
+                and entry.is_file()
+                and not any(part.startswith(".") for part in entry.relative_to(path).parts)
+            )
+            found.extend(sorted(inside))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise PictureError(f"there is no file or folder {path}", "Check the path.")
+    return list(dict.fromkeys(found))
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture file.
+
+    Raises:
+        PictureError: It does not exist, is not a picture, is truncated, or is too small or too large.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"cannot read {path}: {error.strerror or error}", "Check the path.") from error
+    return decode_picture(data, path.name)
+
+
+def decode_picture(data: bytes, name: str) -> Picture:
+    """Decode a picture file's bytes.
+
+    EXIF orientation is applied, grey and palette pictures become three equal channels, transparency is
+    laid over black, CMYK is converted, and 16-bit values keep their upper byte.
+
+    Raises:
+        PictureError: It is not a picture, is truncated, too small or too large, or 16-bit with so few bits
+            in use that it would come out black.
+    """
+    try:
+        with warnings.catch_warnings():
+            # The size is checked below, against a limit of our own.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                _check_size(image.width, image.height, name)
+                rgb = _to_rgb(ImageOps.exif_transpose(image), name)
+    except Image.DecompressionBombError as error:
+        raise _too_large(name) from error
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{name} is not a picture", "Give PNG, JPEG, TIFF, BMP or WebP files.") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise PictureError(f"{name} is damaged ({error})", "Take or copy the picture again.") from error
+    return Picture(name=name, frame=bgr(rgb), encoded=data, suffix=Path(name).suffix.lower() or ".png")
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if min(width, height) < MIN_SIDE_PX:
+        raise PictureError(
+            f"{name} is {width} x {height} pixels", f"Give pictures of at least {MIN_SIDE_PX} pixels a side."
+        )
+    if width * height > MAX_PIXELS:
+        raise _too_large(name)
+
+
+def _too_large(name: str) -> PictureError:
+    return PictureError(
+        f"{name} has more than {MAX_PIXELS // 1_000_000} megapixels",
+        "Crop it to the part that is inspected, or scale it down.",
+    )
+
+
+def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return np.repeat(_sixteen_to_eight(np.asarray(image), name)[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise PictureError(f"{name} holds floating-point values", "Convert it to 8 bits with a fixed scale.")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layered.size, (0, 0, 0, 255)), layered)
+    return np.asarray(image.convert("RGB"))
+
+
+def _sixteen_to_eight(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+    brightest = int(values.max())
+    if brightest <= _TWELVE_BIT_MAX and values.dtype != np.uint8:
+        # Guessing a scale per picture would make the same part look different every time.
+        raise PictureError(
+            f"{name} is a 16-bit picture that uses only values up to {brightest}; it would come out black",
+            "Convert such pictures to 8 bits with one fixed scale (12-bit cameras: divide by 16).",
+        )
+    upper_byte: NDArray[np.uint8] = (np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8)
+    return upper_byte
+
+
+def bgr(rgb: NDArray[np.uint8]) -> Frame:
+    """Swap red and blue; a contiguous copy."""
+    return np.ascontiguousarray(rgb[:, :, ::-1])
+
+
+def check_frame(frame: object) -> Frame:
+    """Check that an object is a frame: ``[H, W, 3]`` uint8.
+
+    Raises:
+        PictureError: It is not.
+    """
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        got = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise PictureError(
+            f"a frame must be a uint8 array [H, W, 3] in BGR order, got {got}",
+            "Grey: cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR); 16-bit: scale to 8 bits first.",
+        )
+    _check_size(frame.shape[1], frame.shape[0], "the frame")
+    return frame
+
+
+def encode_png(frame: Frame) -> bytes:
+    """A frame as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(bgr(frame)).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def encode_jpeg(frame: Frame, quality: int = 90) -> bytes:
+    """A frame as JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(bgr(frame)).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

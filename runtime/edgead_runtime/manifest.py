@@ -1,0 +1,267 @@
+"""What the two kinds of bundle say about themselves, as strictly decoded records.
+
+An *encoder bundle* is a folder with ``manifest.json``, ``encoder.onnx`` and ``parity.json``. A
+*detector bundle* is one ``NAME.edgead`` file. Both manifests are decoded against the types below, so a
+missing or mistyped field is an error that names the field and not a surprise ten calls later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from edgead_runtime.errors import BundleError, SchemaVersionError
+
+ENCODER_SCHEMA_VERSION = 1
+DETECTOR_SCHEMA_VERSION = 1
+
+Fit = Literal["crop", "stretch"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all manifest records: immutable, keyword only."""
+
+
+class EncoderInput(_Record, frozen=True, kw_only=True):
+    """The image input: float32 ``[B, 3, height, width]``, RGB, normalized; ``B`` is 1 unless dynamic."""
+
+    name: str
+    height: int
+    width: int
+    dynamic_batch: bool = False
+
+
+class Preprocess(_Record, frozen=True, kw_only=True):
+    """How a frame becomes the input tensor; pinned here so that bank and query never differ.
+
+    ``fit="crop"`` is the papers' rule (smaller edge to size, aspect kept, top-left crop to whole patches)
+    wherever the frame's aspect allows it; ``"stretch"`` always resizes the whole frame to the input.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bicubic-antialias"] = "bicubic-antialias"
+    fit: Fit = "crop"
+
+
+class FeatureOutput(_Record, frozen=True, kw_only=True):
+    """One patch-feature output: float32 ``[B, N, dim]``, N patches in raster order, not L2-normalized.
+
+    ``layer`` counts blocks from 1; ``final_norm`` says whether the backbone's last LayerNorm was applied.
+    """
+
+    name: str
+    layer: int
+    dim: int
+    final_norm: bool
+
+
+class AttentionOutput(_Record, frozen=True, kw_only=True):
+    """CLS-to-patch attention of ``layer``, mean over heads: float32 ``[B, N]``."""
+
+    name: str
+    layer: int
+
+
+class EncoderFile(_Record, frozen=True, kw_only=True):
+    """One ONNX file of the bundle."""
+
+    precision: Precision
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Weights(_Record, frozen=True, kw_only=True):
+    """Where the weights came from. ``official=False`` travels into every bundle, result and report."""
+
+    source: str
+    official: bool
+    licence: str
+    sha256: str
+    note: str = ""
+
+
+class EncoderManifest(_Record, frozen=True, kw_only=True):
+    """Everything the runtime needs to know of an encoder."""
+
+    schema_version: int
+    kind: Literal["edgead-encoder"]
+    backbone: str
+    input: EncoderInput
+    preprocess: Preprocess
+    patch_size: int
+    features: list[FeatureOutput]
+    attention: AttentionOutput | None
+    files: list[EncoderFile]
+    weights: Weights
+    opset: int
+    tools: dict[str, str]
+    created: str
+    pca_mask_threshold: float | None = None
+    """Fixed threshold on the first principal component, where the source gives one (10 for DINOv2's own
+    final tokens); ``None``: choose it from the data."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches as (rows, columns)."""
+        return self.input.height // self.patch_size, self.input.width // self.patch_size
+
+    def file(self, precision: Precision) -> EncoderFile:
+        """The ONNX file of ``precision``.
+
+        Raises:
+            BundleError: The bundle has no such file.
+        """
+        for entry in self.files:
+            if entry.precision == precision:
+                return entry
+        have = ", ".join(entry.precision for entry in self.files)
+        raise BundleError(
+            f"the encoder bundle has no {precision} file (it has: {have})",
+            f"Export it again with --precision {precision}.",
+        )
+
+    def fingerprint(self) -> str:
+        """Content hash (SHA-256, hex) of all that decides a feature's value.
+
+        Tool versions, dates and files of other precisions are left out, so that adding an int8 file to a
+        bundle does not orphan the detectors that were enrolled with it.
+        """
+        decisive = {
+            "input": self.input,
+            "preprocess": self.preprocess,
+            "patch_size": self.patch_size,
+            "features": self.features,
+            "attention": self.attention,
+            "reference": self.file("fp32").sha256,
+        }
+        return hashlib.sha256(msgspec.json.encode(decisive, order="deterministic")).hexdigest()
+
+
+class EncoderReference(_Record, frozen=True, kw_only=True):
+    """The encoder a detector was enrolled with."""
+
+    fingerprint: str
+    backbone: str
+    layers: list[int]
+    weights: Weights
+    path_hint: str | None
+    embedded: bool
+
+
+class MaskDecision(_Record, frozen=True, kw_only=True):
+    """Whether the detector masks its frames, who decided, and why."""
+
+    enabled: bool
+    requested: Literal["auto", "on", "off"]
+    reason: str
+    threshold: float | None
+
+
+class Calibration(_Record, frozen=True, kw_only=True):
+    """Where the thresholds come from.
+
+    ``attainable_false_alarm_rate`` is the conformal bound 1 / (n + 1): no alarm can honestly claim less
+    from ``n`` good pictures. ``false_alarm_rate`` is the bound that the chosen threshold has, or ``None``
+    for one set by hand. ``normal_scores`` are the scores it was chosen from.
+    """
+
+    method: Literal["leave-one-out", "held-out", "self-similarity", "manual"]
+    threshold: float
+    pixel_threshold: float
+    pictures: int
+    attainable_false_alarm_rate: float
+    false_alarm_rate: float | None
+    normal_scores: list[float]
+
+
+class ReferenceRecord(_Record, frozen=True, kw_only=True):
+    """One good picture in the bank: where it is kept in the bundle and which tensors it owns."""
+
+    name: str
+    picture: str
+    tokens: str
+    mask: str | None
+    height: int
+    width: int
+    added: Literal["enrollment", "add_good"]
+
+
+class Member(_Record, frozen=True, kw_only=True):
+    """Size and hash of a file inside the detector bundle."""
+
+    sha256: str
+    bytes: int
+
+
+class DetectorManifest(_Record, frozen=True, kw_only=True):
+    """Everything a detector bundle says of itself."""
+
+    schema_version: int
+    kind: Literal["edgead-detector"]
+    created: str
+    runtime_version: str
+    encoder: EncoderReference
+    recipe: dict[str, Any]
+    mask: MaskDecision
+    calibration: Calibration
+    references: list[ReferenceRecord]
+    members: dict[str, Member]
+
+
+class _Head(msgspec.Struct):
+    """The two fields that every version of every manifest has."""
+
+    schema_version: int
+    kind: str
+
+
+_M = TypeVar("_M", EncoderManifest, DetectorManifest)
+
+_SCHEMAS: dict[type, tuple[str, int]] = {
+    EncoderManifest: ("edgead-encoder", ENCODER_SCHEMA_VERSION),
+    DetectorManifest: ("edgead-detector", DETECTOR_SCHEMA_VERSION),
+}
+
+
+def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
+    """Decode and check a manifest.
+
+    Args:
+        data: JSON text.
+        manifest_type: Which manifest is expected.
+        where: The file's name, for messages.
+
+    Raises:
+        SchemaVersionError: It was written by a newer edgead.
+        BundleError: It is not JSON, of another kind, or lacks a field.
+    """
+    kind, newest = _SCHEMAS[manifest_type]
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except msgspec.MsgspecError as error:
+        raise BundleError(
+            f"{where} is not an edgead manifest ({error})", "Write the bundle again."
+        ) from error
+    if head.kind != kind:
+        raise BundleError(
+            f"{where} describes an '{head.kind}', not an '{kind}'", f"Give the path of an {kind} bundle."
+        )
+    if not 1 <= head.schema_version <= newest:
+        raise SchemaVersionError(
+            f"{where} has schema version {head.schema_version}; this edgead reads up to {newest}",
+            "Upgrade edgead-runtime, or write the bundle again with this version.",
+        )
+    try:
+        return msgspec.json.decode(data, type=manifest_type)
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{where} is damaged ({error})", "Write the bundle again.") from error
+
+
+def encode_manifest(manifest: EncoderManifest | DetectorManifest) -> bytes:
+    """Encode a manifest as indented JSON (UTF-8)."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

@@ -1,0 +1,52 @@
+"""What a person should know of how the good pictures fit the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgead_runtime.bank import Reference
+from edgead_runtime.encoder import Encoder
+from edgead_runtime.preprocess import aspect_keeping_input
+
+
+def enrollment_notes(encoder: Encoder, references: Sequence[Reference]) -> tuple[str, ...]:
+    """One sentence for each thing that costs accuracy or leaves part of a frame unseen.
+
+    Args:
+        encoder: The encoder.
+        references: The bank.
+    """
+    notes = []
+    sizes = sorted({reference.frame_hw for reference in references})
+    if len(sizes) > 1:
+        notes.append(
+            f"The good pictures have {len(sizes)} different sizes, so frames of any size will be accepted."
+        )
+    entry = encoder.manifest.input
+    squeezed = [size for size in sizes if encoder.preprocessor.plan(size).squeezed]
+    if squeezed:
+        height, width = squeezed[0]
+        keep_h, keep_w = aspect_keeping_input(
+            (height, width), min(entry.height, entry.width), encoder.manifest.patch_size
+        )
+        notes.append(
+            f"Frames of {width} x {height} are squeezed to the encoder's {entry.width} x {entry.height}; "
+            f"an encoder exported with --res {keep_h}x{keep_w} keeps their aspect."
+        )
+    for size in sizes:
+        plan = encoder.preprocessor.plan(size)
+        rows, columns = plan.uninspected_px(size)
+        if rows or columns:
+            strip = f"{columns} pixels at the right" if columns else f"{rows} pixels at the bottom"
+            notes.append(
+                f"Of frames of {size[1]} x {size[0]} the last {strip} are not inspected (the paper's crop to "
+                "whole patches); an encoder exported with --fit stretch inspects the whole frame."
+            )
+            break
+    unused = [f.layer for f in encoder.manifest.features]
+    if len(unused) > 1:
+        notes.append(
+            f"The encoder computes layers {', '.join(map(str, sorted(unused)))} and this detector uses one; "
+            "an encoder exported with that layer alone is faster."
+        )
+    return tuple(notes)

@@ -1,0 +1,111 @@
+"""From a frame to the encoder's input tensor.
+
+Source: AnomalyDINO's release (see docs/design.md): Pillow's antialiased bicubic on 8-bit RGB, divided by
+255, normalized, cropped at the top left to whole patches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgead_runtime.images import Frame
+from edgead_runtime.manifest import EncoderInput, Fit, Preprocess
+
+
+@dataclass(frozen=True)
+class ResizePlan:
+    """How a frame of one size becomes the input; all sizes are (height, width) in pixels."""
+
+    resized: tuple[int, int]
+    crop: tuple[int, int]
+    squeezed: bool
+    """The aspect was changed to make the frame fit."""
+
+    def uninspected_px(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        """Rows at the bottom and columns at the right of the *frame* that the crop cuts off."""
+        rows, columns = (
+            round((1 - crop / resized) * full)
+            for crop, resized, full in zip(self.crop, self.resized, frame_hw, strict=True)
+        )
+        return rows, columns
+
+
+def plan_resize(
+    frame_hw: tuple[int, int], input_hw: tuple[int, int], patch_size: int, fit: Fit
+) -> ResizePlan:
+    """Choose the resize for a frame.
+
+    ``crop`` scales the frame to cover the input with its aspect kept, and crops the top left, if less than
+    one patch is lost on either side: that is the papers' rule for an encoder made for this aspect. Any
+    other frame, and every frame under ``stretch``, is squeezed to the input.
+
+    Args:
+        frame_hw: Frame size.
+        input_hw: Encoder input size.
+        patch_size: Patch side in input pixels.
+        fit: The encoder's rule.
+    """
+    height, width = frame_hw
+    target_h, target_w = input_hw
+    if fit == "crop":
+        # Integer arithmetic: the longer side is truncated, as torchvision's Resize does.
+        if target_h * width >= target_w * height:
+            resized = (target_h, target_h * width // height)
+        else:
+            resized = (target_w * height // width, target_w)
+        if resized[0] - target_h < patch_size and resized[1] - target_w < patch_size:
+            return ResizePlan(resized=resized, crop=input_hw, squeezed=False)
+    return ResizePlan(resized=input_hw, crop=input_hw, squeezed=target_h * width != target_w * height)
+
+
+def aspect_keeping_input(frame_hw: tuple[int, int], smaller_edge: int, patch_size: int) -> tuple[int, int]:
+    """The input size (height, width) at which frames of this size keep their aspect."""
+    height, width = frame_hw
+    shorter = min(height, width)
+    return (
+        smaller_edge * height // shorter // patch_size * patch_size,
+        smaller_edge * width // shorter // patch_size * patch_size,
+    )
+
+
+class Preprocessor:
+    """Turns frames into input tensors by the rule that the encoder's manifest pins.
+
+    Stateless after construction, so safe to share between threads.
+    """
+
+    def __init__(self, encoder_input: EncoderInput, rule: Preprocess, patch_size: int) -> None:
+        self._input_hw = (encoder_input.height, encoder_input.width)
+        self._patch_size = patch_size
+        self._fit: Fit = rule.fit
+        mean = np.asarray(rule.mean, dtype=np.float32)
+        std = np.asarray(rule.std, dtype=np.float32)
+        levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
+        # One table per channel: 8-bit values have only 256 normalized results.
+        self._table = np.ascontiguousarray(((levels - mean) / std).T)
+
+    def plan(self, frame_hw: tuple[int, int]) -> ResizePlan:
+        """The resize for frames of this size."""
+        return plan_resize(frame_hw, self._input_hw, self._patch_size, self._fit)
+
+    def __call__(self, frame: Frame) -> NDArray[np.float32]:
+        """Resize and normalize.
+
+        Args:
+            frame: ``[H, W, 3]`` uint8, BGR.
+
+        Returns:
+            ``[3, height, width]`` float32, RGB, normalized.
+        """
+        plan = self.plan((frame.shape[0], frame.shape[1]))
+        image = Image.fromarray(np.ascontiguousarray(frame[:, :, ::-1]))
+        resized = image.resize((plan.resized[1], plan.resized[0]), Image.Resampling.BICUBIC)
+        pixels = np.asarray(resized)[: plan.crop[0], : plan.crop[1]]
+        tensor = np.empty((3, *plan.crop), dtype=np.float32)
+        for channel in range(3):
+            np.take(self._table[channel], pixels[:, :, channel], out=tensor[channel])
+        return tensor

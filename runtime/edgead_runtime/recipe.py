@@ -1,0 +1,122 @@
+"""A recipe: the choices along the way from frame to score that make up a method. Data, not code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+
+from edgead_runtime.errors import RecipeError
+
+MaskMode = Literal["auto", "on", "off"]
+Morphology = Literal["official", "2d"]
+
+EIGHT_TURNS: tuple[float, ...] = (0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The choices of one method. Frozen; change one with :func:`dataclasses.replace` or ``with_``.
+
+    Raises:
+        RecipeError: A value is outside its range.
+    """
+
+    name: str
+    summary: str
+    source: str
+    """Paper and section."""
+    layer: int | None = None
+    """Block whose output makes the features, counted from 1; ``None``: the encoder's deepest."""
+    rotations_deg: tuple[float, ...] = EIGHT_TURNS
+    """Turns in which every reference enters the bank; the first must be 0."""
+    mask: MaskMode = "auto"
+    """``auto`` lets the masking test decide once, at enrolment."""
+    mask_morphology: Morphology = "official"
+    """``official`` dilates along raster order as the authors' release does; ``2d`` as was meant."""
+    mask_threshold: float | None = None
+    """On the first principal component of the tokens; ``None``: the encoder's own, else Otsu's."""
+    top_fraction: float = 0.01
+    """Share of the patches whose mean distance is the image score."""
+    smoothing_sigma_px: float = 4.0
+    """Gaussian on the map, in pixels of the frame; 0 for none."""
+
+    def __post_init__(self) -> None:
+        if not self.rotations_deg or self.rotations_deg[0] != 0:
+            raise RecipeError(
+                f"recipe '{self.name}': rotations must begin with 0, got {self.rotations_deg}",
+                "Put 0 first: it is the reference as it was taken.",
+            )
+        if not all(math.isfinite(angle) for angle in self.rotations_deg):
+            raise RecipeError(f"recipe '{self.name}': a rotation is not a number", "Give degrees.")
+        if not 0 < self.top_fraction <= 1:
+            raise RecipeError(
+                f"recipe '{self.name}': top_fraction {self.top_fraction} is not in (0, 1]",
+                "The paper has 0.01.",
+            )
+        if not (math.isfinite(self.smoothing_sigma_px) and self.smoothing_sigma_px >= 0):
+            raise RecipeError(
+                f"recipe '{self.name}': smoothing_sigma_px {self.smoothing_sigma_px} is negative",
+                "Give pixels, 0 for no smoothing.",
+            )
+
+    def with_(self, **changes: Any) -> Recipe:
+        """The same recipe with ``changes``; checked again.
+
+        Raises:
+            RecipeError: A name is unknown or a value is outside its range.
+        """
+        return recipe_from_dict({**asdict(self), **changes})
+
+
+def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
+    """Read a recipe from plain data (a manifest, a TOML table), strictly.
+
+    Raises:
+        RecipeError: A field is unknown, of the wrong type or out of range.
+    """
+    unknown = set(fields) - set(Recipe.__dataclass_fields__)
+    if unknown:
+        raise RecipeError(
+            f"recipe has no field {', '.join(sorted(unknown))}",
+            f"The fields are: {', '.join(Recipe.__dataclass_fields__)}.",
+        )
+    try:
+        return msgspec.convert(fields, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"recipe is not valid ({error})", "Correct that field.") from error
+
+
+ANOMALYDINO = Recipe(
+    name="anomalydino",
+    summary="Nearest patch in a bank of rotated references; PCA mask; mean of the top 1 %.",
+    source="AnomalyDINO (arXiv 2405.14529), section 3; 'agnostic' augmentation",
+)
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        ANOMALYDINO,
+        replace(
+            ANOMALYDINO,
+            name="anomalydino-informed",
+            summary="As anomalydino for parts that never turn: no rotations, an eighth of the bank.",
+            source="AnomalyDINO (arXiv 2405.14529), section 3; 'informed' augmentation",
+            rotations_deg=(0.0,),
+        ),
+    )
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """A preset by name.
+
+    Raises:
+        RecipeError: There is none of that name.
+    """
+    try:
+        return RECIPES[name]
+    except KeyError:
+        raise RecipeError(f"unknown recipe '{name}'", f"Choose one of: {', '.join(RECIPES)}.") from None
