@@ -70,21 +70,23 @@ def rotate(frame: Frame, degrees: float) -> Frame:
 
 def embed_reference(
     picture: Picture,
+    as_taken: PatchFeatures,
     encode: Callable[[Frame], PatchFeatures],
     rotations_deg: Sequence[float],
     find_mask: Callable[[PatchFeatures], NDArray[np.bool_]] | None,
-    added: Added = "enrollment",
+    *,
+    added: Added,
 ) -> Reference:
-    """Encode a picture in every rotation.
+    """Encode a picture in every further rotation.
 
     Args:
         picture: The good picture.
+        as_taken: Its features without rotation.
         encode: The encoder.
         rotations_deg: Degrees; the first is 0.
         find_mask: Mask of the picture as taken, where masking is on.
         added: When the picture came in.
     """
-    as_taken = encode(picture.frame)
     turned = [encode(rotate(picture.frame, degrees)).tokens for degrees in rotations_deg[1:]]
     return Reference(
         picture=picture,

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from edgead_runtime.errors import EnrollmentError
 from edgead_runtime.manifest import Calibration
 
@@ -49,7 +51,9 @@ def calibrate(
     if rank < 1:
         raise EnrollmentError(
             f"{n} good pictures cannot support a false-alarm rate of {rate:.2%} (lowest: {attainable:.1%})",
-            f"Give at least {math.ceil(1 / rate) - 1} good pictures, or ask for {attainable:.1%} or more.",
+            # Rounded so that who asks for just that gets it.
+            f"Give at least {math.ceil(1 / rate - 1e-9) - 1} good pictures, "
+            f"or ask for {math.ceil(attainable * 1000) / 1000:.1%} or more.",
         )
     return Calibration(
         method=method,
@@ -78,6 +82,21 @@ def guess_from_self_similarity(score: NormalScore) -> Calibration:
         false_alarm_rate=None,
         normal_scores=[score.image],
     )
+
+
+def by_hand(old: Calibration, threshold: float) -> Calibration:
+    """The same calibration with the image threshold set by a person, and marked as such.
+
+    Args:
+        old: What is replaced; its pixel threshold and scores stay.
+        threshold: In units of patch distance.
+
+    Raises:
+        EnrollmentError: It is not a finite number of at least 0.
+    """
+    if not (math.isfinite(threshold) and threshold >= 0):
+        raise EnrollmentError(f"a threshold of {threshold} makes no sense", "Give a number of at least 0.")
+    return msgspec.structs.replace(old, method="manual", threshold=float(threshold), false_alarm_rate=None)
 
 
 def explain(calibration: Calibration) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgead_runtime.anomaly_map import Region, find_regions, make_map
 from edgead_runtime.bank import Reference, normalize
+from edgead_runtime.calibration import by_hand
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
@@ -23,8 +24,9 @@ from edgead_runtime.engines import Device
 from edgead_runtime.enrollment import (
     Pipeline,
     Progress,
-    build_pipeline,
     calibrate_bank,
+    decide_mask,
+    encode_as_taken,
     fill_bank,
     ignore_progress,
 )
@@ -120,8 +122,9 @@ class Detector:
         owned = not isinstance(encoder, Encoder)
         loaded = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
         chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
-        pipeline = build_pipeline(loaded, chosen, pictures, progress)
-        references = fill_bank(pipeline, pictures, progress)
+        as_taken = encode_as_taken(loaded, chosen, pictures, progress)
+        pipeline = Pipeline(loaded, chosen, decide_mask(loaded, chosen, as_taken))
+        references = fill_bank(pipeline, pictures, as_taken, progress)
         calibration = calibrate_bank(pipeline, references, held_out, false_alarm_rate, progress)
         detector = cls(pipeline, references, calibration, owns_encoder=owned)
         if threshold is not None:
@@ -217,6 +220,8 @@ class Detector:
         distances = pipeline.masked_distances(normalize(features.tokens), mask, state.references)
         searched = time.perf_counter()
         score = image_score(distances, pipeline.recipe.top_fraction)
+        # The map is made from them later.
+        distances.flags.writeable = False
         if mask is not None:
             timings["mask"] = (masked - start) * 1e3
         timings["search"] = (searched - masked) * 1e3
@@ -271,7 +276,8 @@ class Detector:
         self.check_frame_size(picture.frame)
         if name is None:
             name = picture.name if isinstance(frame, Picture) else f"added-{datetime.now():%Y%m%d-%H%M%S-%f}"
-        reference = self._pipeline.embed(replace(picture, name=name), added_later=True)
+        as_taken = self._pipeline.encode(picture.frame)
+        reference = self._pipeline.embed(replace(picture, name=name), as_taken, added_later=True)
         with self._lock:
             self._state = replace(self._state, references=(*self._state.references, reference))
         return name
@@ -322,22 +328,8 @@ class Detector:
         Raises:
             EnrollmentError: It is not a finite number of at least 0.
         """
-        if not (np.isfinite(threshold) and threshold >= 0):
-            raise EnrollmentError(
-                f"a threshold of {threshold} makes no sense", "Give a number of at least 0."
-            )
         with self._lock:
-            old = self._state.calibration
-            manual = Calibration(
-                method="manual",
-                threshold=float(threshold),
-                pixel_threshold=old.pixel_threshold,
-                pictures=old.pictures,
-                attainable_false_alarm_rate=old.attainable_false_alarm_rate,
-                false_alarm_rate=None,
-                normal_scores=old.normal_scores,
-            )
-            self._state = replace(self._state, calibration=manual)
+            self._state = replace(self._state, calibration=by_hand(self._state.calibration, threshold))
 
     # -- looking at it ---------------------------------------------------------------------------------
 

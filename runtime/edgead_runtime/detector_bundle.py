@@ -7,11 +7,13 @@ never extracted by name. Written to a temporary file, fsynced and renamed.
 from __future__ import annotations
 
 import contextlib
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -36,6 +38,9 @@ ENCODER_FOLDER = "encoder/"
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 _MAX_MANIFEST_BYTES = 64 << 20
 _REMEDY = "Copy the file again, or enrol the detector again."
+
+# What zipfile raises on damaged headers; RuntimeError is "encrypted" and "zip version not supported".
+_DAMAGE = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error)
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -82,17 +87,12 @@ def write_bundle(
         reference = encoder.manifest.file("fp32")
         payload[ENCODER_FOLDER + reference.path] = encoder.read_model()
     members = {name: Member(sha256=sha256_bytes(data), bytes=len(data)) for name, data in payload.items()}
-    complete = _with_members(manifest, members)
+    complete = msgspec.structs.replace(manifest, members=members)
     with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         # The manifest first, so that `head` and a hex viewer show what the file is.
         archive.writestr(zipfile.ZipInfo(MANIFEST_NAME, _NO_DATE), encode_manifest(complete))
         for name, data in payload.items():
             archive.writestr(zipfile.ZipInfo(name, _NO_DATE), data)
-
-
-def _with_members(manifest: DetectorManifest, members: dict[str, Member]) -> DetectorManifest:
-    fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
-    return DetectorManifest(**{**fields, "members": members})
 
 
 def read_bundle(path: Path) -> LoadedBundle:
@@ -150,7 +150,7 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         raise BundleError(f"detector {path} {what}", "Give the .edgead file that `edgead enroll` wrote.")
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except _DAMAGE as error:
         raise BundleError(f"{path} is not a detector bundle, or was cut off ({error})", _REMEDY) from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror or error}", "Check the file.") from error
@@ -168,7 +168,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path, limit: int) ->
         raise BundleError(f"{path}: {name} is not stored as edgead stores it", _REMEDY)
     try:
         return archive.read(info)
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except (*_DAMAGE, OSError) as error:
         raise BundleError(f"{path}: {name} is damaged ({error})", _REMEDY) from error
 
 

@@ -46,7 +46,7 @@ class EncoderBundle:
                 f"encoder bundle {root} {what}",
                 "Give the folder that `edgead export` wrote, or run it first.",
             )
-        manifest = decode_manifest(manifest_path.read_bytes(), EncoderManifest, str(manifest_path))
+        manifest = decode_manifest(_read(manifest_path), EncoderManifest, str(manifest_path))
         check_member_names([entry.path for entry in manifest.files], str(root))
         return cls(
             manifest=manifest,

@@ -55,14 +55,15 @@ class Pipeline:
             morphology=self.recipe.mask_morphology,
         )
 
-    def embed(self, picture: Picture, *, added_later: bool = False) -> Reference:
-        """A picture as a reference of the bank."""
+    def embed(self, picture: Picture, as_taken: PatchFeatures, *, added_later: bool = False) -> Reference:
+        """A picture, whose features as taken are known, as a reference of the bank."""
         return embed_reference(
             picture,
+            as_taken,
             self.encode,
             self.recipe.rotations_deg,
             self.find_mask if self.mask.enabled else None,
-            "add_good" if added_later else "enrollment",
+            added="add_good" if added_later else "enrollment",
         )
 
     def masked_distances(
@@ -99,16 +100,16 @@ class Pipeline:
         return self.normal_score(distances, (frame.shape[0], frame.shape[1]))
 
 
-def build_pipeline(
+def encode_as_taken(
     encoder: Encoder, recipe: Recipe, good: Sequence[Picture], progress: Progress = ignore_progress
-) -> Pipeline:
-    """Decide about the mask, once for the detector.
+) -> tuple[PatchFeatures, ...]:
+    """Encode every good picture once, as it was taken.
 
     Args:
         encoder: The encoder.
-        recipe: The method.
-        good: At least one good picture.
-        progress: Told of the stage ``mask``.
+        recipe: The method; says which layer.
+        good: The good pictures.
+        progress: Told of the stage ``encode``.
 
     Raises:
         EnrollmentError: There is no picture.
@@ -116,57 +117,63 @@ def build_pipeline(
     """
     if not good:
         raise EnrollmentError("there are no good pictures", "Give at least one picture of a good part.")
-    layer = encoder.feature_output(recipe.layer).layer
-    undecided = MaskDecision(
-        enabled=False, requested=recipe.mask, reason="not masked: switched off", threshold=None
-    )
-    if recipe.mask == "off":
-        return Pipeline(encoder, recipe, undecided)
     features = []
     for done, picture in enumerate(good):
-        progress("mask", done, len(good))
-        features.append(encoder.encode(picture.frame, layer=layer))
-    progress("mask", len(good), len(good))
-    grid = encoder.manifest.grid
+        progress("encode", done, len(good))
+        features.append(encoder.encode(picture.frame, layer=recipe.layer))
+    progress("encode", len(good), len(good))
+    return tuple(features)
+
+
+def decide_mask(encoder: Encoder, recipe: Recipe, features: Sequence[PatchFeatures]) -> MaskDecision:
+    """Decide about the mask, once for the detector.
+
+    Args:
+        encoder: Its manifest may know the threshold.
+        recipe: Asks for ``auto``, ``on`` or ``off``.
+        features: Of the good pictures as taken.
+    """
+    if recipe.mask == "off":
+        return MaskDecision(enabled=False, requested="off", reason="not masked: switched off", threshold=None)
     threshold = recipe.mask_threshold
     if threshold is None:
         threshold = encoder.manifest.pca_mask_threshold
     if threshold is None:
-        threshold = reference_threshold([feature.tokens for feature in features], grid)
-    masks = [
-        pca_mask(feature.tokens, grid, threshold=threshold, morphology=recipe.mask_morphology)
-        for feature in features
-    ]
+        threshold = reference_threshold([feature.tokens for feature in features], encoder.manifest.grid)
     if recipe.mask == "on":
-        return Pipeline(
-            encoder,
-            recipe,
-            MaskDecision(enabled=True, requested="on", reason="masked: switched on", threshold=threshold),
-        )
-    test = masking_test(masks)
-    decision = MaskDecision(
+        return MaskDecision(enabled=True, requested="on", reason="masked: switched on", threshold=threshold)
+    test = masking_test(
+        [
+            pca_mask(feature.tokens, feature.grid, threshold=threshold, morphology=recipe.mask_morphology)
+            for feature in features
+        ]
+    )
+    return MaskDecision(
         enabled=test.passed,
         requested="auto",
         reason=test.reason,
         threshold=threshold if test.passed else None,
     )
-    return Pipeline(encoder, recipe, decision)
 
 
 def fill_bank(
-    pipeline: Pipeline, good: Sequence[Picture], progress: Progress = ignore_progress
+    pipeline: Pipeline,
+    good: Sequence[Picture],
+    as_taken: Sequence[PatchFeatures],
+    progress: Progress = ignore_progress,
 ) -> tuple[Reference, ...]:
-    """Encode every good picture in every rotation of the recipe.
+    """Put every good picture, in every rotation of the recipe, into the bank.
 
     Args:
-        pipeline: From :func:`build_pipeline`.
+        pipeline: The method.
         good: The good pictures.
+        as_taken: Their features, from :func:`encode_as_taken`.
         progress: Told of the stage ``bank``.
     """
     references = []
-    for done, picture in enumerate(good):
+    for done, (picture, features) in enumerate(zip(good, as_taken, strict=True)):
         progress("bank", done, len(good))
-        references.append(pipeline.embed(picture))
+        references.append(pipeline.embed(picture, features))
     progress("bank", len(good), len(good))
     return tuple(references)
 

@@ -57,6 +57,13 @@ def _fsync_folder(path: Path) -> None:
             os.close(handle)
 
 
+def _fsync_files(folder: Path) -> None:
+    for entry in folder.rglob("*"):
+        if entry.is_file():
+            with entry.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Write a file under a temporary name beside it; on success it takes the place of ``path``.
@@ -113,9 +120,11 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: ``path`` exists (and ``overwrite`` is off) or cannot be written.
     """
-    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
-        raise OutputError(f"{path} exists already", "Choose another name, or say --overwrite.")
     try:
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{path} is a file", "Choose another name for the folder.")
+        if path.exists() and not overwrite and any(path.iterdir()):
+            raise OutputError(f"{path} exists already", "Choose another name, or say --overwrite.")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     except OSError as error:
@@ -123,6 +132,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
+        _fsync_files(temporary)
         _replace_folder(temporary, path)
         _fsync_folder(path.parent)
     except OSError as error:
@@ -138,11 +148,13 @@ def _replace_folder(new: Path, path: Path) -> None:
         return
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
     aside = old / path.name
-    path.replace(aside)
     try:
+        path.replace(aside)
         new.replace(path)
-    except OSError:
-        aside.replace(path)
+    except BaseException:  # Ctrl-C between the two must not cost the old folder
+        if aside.exists() and not path.exists():
+            aside.replace(path)
+        with contextlib.suppress(OSError):
+            old.rmdir()  # and never what is still in it
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

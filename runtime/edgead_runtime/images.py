@@ -7,6 +7,7 @@ looks like a defect.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,9 +23,12 @@ Frame = NDArray[np.uint8]
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 MIN_SIDE_PX = 16
-MAX_PIXELS = 200_000_000
-"""About 600 MB decoded. Above it a picture is refused rather than the machine brought to its knees."""
+MAX_PIXELS = 175_000_000
+"""About 525 MB decoded. Above it a picture is refused rather than the machine brought to its knees.
+Pillow's own limit is just above."""
 
+# How Pillow's decoders name 16 bits per channel of colour, which it cuts to 8 on the way in.
+_SIXTEEN_BIT_COLOR = re.compile(r";16|\b65535\b")
 _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _TWELVE_BIT_MAX = 4095
 
@@ -97,12 +101,18 @@ def decode_picture(data: bytes, name: str) -> Picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
                 _check_size(image.width, image.height, name)
+                # Known only until the pixels are read.
+                deep = any(_SIXTEEN_BIT_COLOR.search(str(tile[3])) for tile in image.tile)
                 rgb = _to_rgb(ImageOps.exif_transpose(image), name)
+                if deep and image.mode not in _SIXTEEN_BIT_MODES and rgb.max() <= _TWELVE_BIT_MAX / 255:
+                    raise _too_dark(int(rgb.max()) * 256, name)
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
     except UnidentifiedImageError as error:
         raise PictureError(f"{name} is not a picture", "Give PNG, JPEG, TIFF, BMP or WebP files.") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except PictureError:
+        raise
+    except Exception as error:  # noqa: BLE001 - on damaged data Pillow's decoders raise nearly anything
         raise PictureError(f"{name} is damaged ({error})", "Take or copy the picture again.") from error
     return Picture(name=name, frame=bgr(rgb), encoded=data, suffix=Path(name).suffix.lower() or ".png")
 
@@ -137,13 +147,17 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
 def _sixteen_to_eight(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     brightest = int(values.max())
     if brightest <= _TWELVE_BIT_MAX and values.dtype != np.uint8:
-        # Guessing a scale per picture would make the same part look different every time.
-        raise PictureError(
-            f"{name} is a 16-bit picture that uses only values up to {brightest}; it would come out black",
-            "Convert such pictures to 8 bits with one fixed scale (12-bit cameras: divide by 16).",
-        )
+        raise _too_dark(brightest, name)
     upper_byte: NDArray[np.uint8] = (np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8)
     return upper_byte
+
+
+def _too_dark(brightest: int, name: str) -> PictureError:
+    # Guessing a scale per picture would make the same part look different every time.
+    return PictureError(
+        f"{name} is a 16-bit picture that uses only values up to {brightest}; it would come out black",
+        "Convert such pictures to 8 bits with one fixed scale (12-bit cameras: divide by 16).",
+    )
 
 
 def bgr(rgb: NDArray[np.uint8]) -> Frame:

@@ -8,7 +8,7 @@ missing or mistyped field is an error that names the field and not a surprise te
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from edgead_runtime.errors import BundleError, SchemaVersionError
 ENCODER_SCHEMA_VERSION = 1
 DETECTOR_SCHEMA_VERSION = 1
 
+_Positive = Annotated[int, msgspec.Meta(gt=0)]
+_PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 Fit = Literal["crop", "stretch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -29,8 +31,8 @@ class EncoderInput(_Record, frozen=True, kw_only=True):
     """The image input: float32 ``[B, 3, height, width]``, RGB, normalized; ``B`` is 1 unless dynamic."""
 
     name: str
-    height: int
-    width: int
+    height: _Positive
+    width: _Positive
     dynamic_batch: bool = False
 
 
@@ -42,7 +44,7 @@ class Preprocess(_Record, frozen=True, kw_only=True):
     """
 
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[_PositiveFloat, _PositiveFloat, _PositiveFloat]
     interpolation: Literal["bicubic-antialias"] = "bicubic-antialias"
     fit: Fit = "crop"
 
@@ -93,8 +95,8 @@ class EncoderManifest(_Record, frozen=True, kw_only=True):
     backbone: str
     input: EncoderInput
     preprocess: Preprocess
-    patch_size: int
-    features: list[FeatureOutput]
+    patch_size: _Positive
+    features: Annotated[list[FeatureOutput], msgspec.Meta(min_length=1)]
     attention: AttentionOutput | None
     files: list[EncoderFile]
     weights: Weights
@@ -104,6 +106,10 @@ class EncoderManifest(_Record, frozen=True, kw_only=True):
     pca_mask_threshold: float | None = None
     """Fixed threshold on the first principal component, where the source gives one (10 for DINOv2's own
     final tokens); ``None``: choose it from the data."""
+
+    def __post_init__(self) -> None:
+        if min(self.grid) < 1:
+            raise ValueError("the input is smaller than a patch")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -147,7 +153,7 @@ class EncoderReference(_Record, frozen=True, kw_only=True):
 
     fingerprint: str
     backbone: str
-    layers: list[int]
+    layers: Annotated[list[int], msgspec.Meta(min_length=1)]
     weights: Weights
     path_hint: str | None
     embedded: bool
@@ -222,6 +228,9 @@ class _Head(msgspec.Struct):
 
 _M = TypeVar("_M", EncoderManifest, DetectorManifest)
 
+# msgspec lets through what its UTF-8 and nesting checks raise.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _SCHEMAS: dict[type, tuple[str, int]] = {
     EncoderManifest: ("edgead-encoder", ENCODER_SCHEMA_VERSION),
     DetectorManifest: ("edgead-detector", DETECTOR_SCHEMA_VERSION),
@@ -243,7 +252,7 @@ def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
     kind, newest = _SCHEMAS[manifest_type]
     try:
         head = msgspec.json.decode(data, type=_Head)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise BundleError(
             f"{where} is not an edgead manifest ({error})", "Write the bundle again."
         ) from error
@@ -258,7 +267,7 @@ def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
         )
     try:
         return msgspec.json.decode(data, type=manifest_type)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise BundleError(f"{where} is damaged ({error})", "Write the bundle again.") from error
 
 

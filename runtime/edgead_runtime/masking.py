@@ -28,9 +28,10 @@ _RESIDUAL = 1e-5
 
 
 def first_component(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Projection of the centred tokens on their first principal component; the sign is arbitrary.
+    """Projection of the centred tokens on their first principal component.
 
     Subspace iteration with a residual test: a full eigendecomposition takes as long as a small encoder.
+    The sign, which is arbitrary, is scikit-learn's: the component's largest entry is positive.
 
     Args:
         tokens: ``[N, D]``, not normalized.
@@ -50,11 +51,15 @@ def first_component(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         leading = basis @ vectors[:, -1]
         image = centred.T @ (centred @ leading)
         if np.linalg.norm(image - values[-1] * leading) <= _RESIDUAL * values[-1]:
-            return np.asarray(projected @ vectors[:, -1], dtype=np.float32)
+            return np.asarray(projected @ vectors[:, -1] * _sign(leading), dtype=np.float32)
         basis = np.linalg.qr(centred.T @ projected)[0]
     # Two components of all but equal variance: either is as good, but let it be the exact one.
     _, vectors = np.linalg.eigh(centred.T @ centred)
-    return np.asarray(centred @ vectors[:, -1], dtype=np.float32)
+    return np.asarray(centred @ vectors[:, -1] * _sign(vectors[:, -1]), dtype=np.float32)
+
+
+def _sign(component: NDArray[np.float32]) -> np.float32:
+    return np.float32(-1 if component[np.abs(component).argmax()] < 0 else 1)
 
 
 def otsu_threshold(values: NDArray[np.float32]) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +122,11 @@ def load_references(bundle: LoadedBundle, encoder: Encoder, path: Path) -> tuple
             )
         references.append(
             Reference(
-                picture=decode_picture(bundle.pictures[record.picture], record.name),
+                # A picture may have been given a name without its file's suffix.
+                picture=replace(
+                    decode_picture(bundle.pictures[record.picture], record.name),
+                    suffix=PurePosixPath(record.picture).suffix,
+                ),
                 tokens=tokens.view(),
                 mask=None if mask is None else mask.astype(np.bool_),
                 patches=patches,

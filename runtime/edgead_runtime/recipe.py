@@ -51,6 +51,11 @@ class Recipe:
             )
         if not all(math.isfinite(angle) for angle in self.rotations_deg):
             raise RecipeError(f"recipe '{self.name}': a rotation is not a number", "Give degrees.")
+        if self.mask_threshold is not None and not math.isfinite(self.mask_threshold):
+            raise RecipeError(
+                f"recipe '{self.name}': mask_threshold {self.mask_threshold} is not a number",
+                "Give one, or leave it out to have it chosen.",
+            )
         if not 0 < self.top_fraction <= 1:
             raise RecipeError(
                 f"recipe '{self.name}': top_fraction {self.top_fraction} is not in (0, 1]",

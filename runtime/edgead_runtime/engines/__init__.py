@@ -103,7 +103,15 @@ def create_engine(model: bytes, engine: str = "auto", options: EngineOptions | N
         )
     for spec in candidates:
         if find_spec(spec.requires) is not None:
-            created: Engine = import_module(spec.module).create(model, options)
+            try:
+                module = import_module(spec.module)
+            except ImportError as error:
+                # Half an installation, or one for another CUDA: it is there and does not load.
+                raise EngineUnavailableError(
+                    f"engine '{spec.name}' is installed but does not load ({error})",
+                    f"Install it again: {spec.install}.",
+                ) from error
+            created: Engine = module.create(model, options)
             return created
     raise EngineUnavailableError(
         "no inference engine is installed for " + options.device,

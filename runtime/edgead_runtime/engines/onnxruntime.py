@@ -29,8 +29,6 @@ class OnnxRuntimeEngine:
         session_options.log_severity_level = _LOG_ERRORS_ONLY
         if options.threads is not None:
             session_options.intra_op_num_threads = options.threads
-        # Denormals are common in the tails of attention and cost far more than rounding them to zero.
-        session_options.add_session_config_entry("session.set_denormal_as_zero", "1")
         try:
             self._session = ort.InferenceSession(model, sess_options=session_options, providers=[provider])
         except Exception as error:  # onnxruntime raises a family of unrelated native types

@@ -1,0 +1,86 @@
+"""What the benchmarks share: encoders, frames, facts of the machine, tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from edgead_export.export import ExportOptions, export_encoder
+from edgead_export.parity import parity_pictures
+from edgead_runtime.images import Frame, encode_png
+
+OUT = Path(__file__).parent / "out"
+
+
+def encoder_bundle(resolution: int, layers: tuple[int, ...] = ()) -> Path:
+    """Folder of a ``dinov2_s`` encoder bundle; exported on the first call.
+
+    Args:
+        resolution: Side in pixels.
+        layers: Empty for the weights' default layer.
+    """
+    name = f"dinov2_s_{resolution}" + "".join(f"_{layer}" for layer in layers)
+    folder = OUT / "encoders" / name
+    if not (folder / "manifest.json").is_file():
+        print(f"exporting {name}")
+        export_encoder(ExportOptions("dinov2_s", folder, str(resolution), layers=layers), note=print)
+    return folder
+
+
+def real_frames(side: int = 1024, count: int = 8) -> list[Frame]:
+    """Different crops of real photographs, ``[side, side, 3]`` uint8."""
+    frames = []
+    pictures = parity_pictures()
+    for index in range(count):
+        picture = pictures[index % len(pictures)].frame
+        shift = 8 * (index // len(pictures))
+        frames.append(np.asarray(cv2.resize(picture[shift:, shift:], (side, side)), dtype=np.uint8))
+    return frames
+
+
+def write_frames(folder: Path, side: int = 1024) -> list[Path]:
+    """:func:`real_frames` as PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for index, frame in enumerate(real_frames(side)):
+        paths.append(folder / f"{side}-{index}.png")
+        paths[-1].write_bytes(encode_png(frame))
+    return paths
+
+
+def machine() -> dict[str, Any]:
+    """Facts that a figure means nothing without."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def save(name: str, text: str, data: Mapping[str, Any]) -> None:
+    """Print a result and keep it as Markdown and JSON under ``benchmarks/out``."""
+    print(f"\n{text}\n")
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / f"{name}.md").write_text(text + "\n")
+    (OUT / f"{name}.json").write_text(json.dumps({"machine": machine(), **data}, indent=2) + "\n")
