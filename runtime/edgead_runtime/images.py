@@ -112,7 +112,7 @@ def decode_picture(data: bytes, name: str) -> Picture:
         raise PictureError(f"{name} is not a picture", "Give PNG, JPEG, TIFF, BMP or WebP files.") from error
     except PictureError:
         raise
-    except Exception as error:  # noqa: BLE001 - on damaged data Pillow's decoders raise nearly anything
+    except Exception as error:
         raise PictureError(f"{name} is damaged ({error})", "Take or copy the picture again.") from error
     return Picture(name=name, frame=bgr(rgb), encoded=data, suffix=Path(name).suffix.lower() or ".png")
 

@@ -58,8 +58,8 @@ def first_component(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(centred @ vectors[:, -1] * _sign(vectors[:, -1]), dtype=np.float32)
 
 
-def _sign(component: NDArray[np.float32]) -> np.float32:
-    return np.float32(-1 if component[np.abs(component).argmax()] < 0 else 1)
+def _sign(component: NDArray[np.float32]) -> float:
+    return -1.0 if component[np.abs(component).argmax()] < 0 else 1.0
 
 
 def otsu_threshold(values: NDArray[np.float32]) -> float:

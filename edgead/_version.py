@@ -1,0 +1,3 @@
+"""The version of this distribution; all three are released together."""
+
+__version__ = "0.1.0"

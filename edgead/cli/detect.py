@@ -1,0 +1,99 @@
+"""``edgead detect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgead.cli import exit_codes
+from edgead.cli.options import Json, Overwrite, Quiet, Threads
+from edgead.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from edgead.jobs.detect import Detection
+
+
+def detect(
+    *,
+    detector_file: Annotated[
+        Path, typer.Argument(metavar="DETECTOR", help="The .edgead file from `enroll`.")
+    ],
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURES...", help="Pictures, or folders of them.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Encoder bundle.", show_default="inside the detector, or where it was enrolled"),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Call scores above this anomalous.", show_default="the calibrated one"),
+    ] = None,
+    any_size: Annotated[
+        bool, typer.Option("--any-size", help="Accept pictures of another size than the good ones.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first picture that cannot be inspected.")
+    ] = False,
+    report_limit: Annotated[
+        int, typer.Option(min=0, help="Pictures that the report shows with images, highest scores first.")
+    ] = 200,
+    overwrite: Overwrite = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Inspect pictures: scores, overlays and a report that opens without a network.
+
+    OUT gets report.html, results.jsonl, results.csv and overlays/. It appears whole or not at all.
+    """
+    from edgead_runtime import Detector
+    from edgead_runtime.files import sha256_file
+
+    from edgead.jobs.detect import detect_pictures
+    from edgead.jobs.results_folder import check_results_folder, pictures_to_inspect
+
+    terminal = Terminal(quiet=quiet, as_json=as_json)
+    check_results_folder(out, overwrite=overwrite)
+    paths = pictures_to_inspect(pictures, out)
+    with Detector.load(detector_file, encoder=encoder, threads=threads, any_size=any_size) as detector:
+        if threshold is not None:
+            detector.set_threshold(threshold)
+        if not detector.provenance.official_weights:
+            terminal.warn(f"these are not the official weights: {detector.provenance.weights}")
+        with terminal.progress() as progress:
+            detection = detect_pictures(
+                detector,
+                detector_file.name,
+                sha256_file(detector_file),
+                paths,
+                out,
+                overwrite=overwrite,
+                strict=strict,
+                report_limit=report_limit,
+                progress=progress,
+            )
+    terminal.say(
+        f"{len(detection.inspected)} inspected, {detection.anomalies} anomalous. Open {detection.report}"
+    )
+    say_failed(terminal, detection)
+    terminal.result(detection.summary())
+    raise typer.Exit(_exit_code(detection))
+
+
+def say_failed(terminal: Terminal, detection: Detection) -> None:
+    """List the pictures that could not be inspected."""
+    if not detection.failed:
+        return
+    terminal.warn(f"{len(detection.failed)} could not be inspected:")
+    for record in detection.failed:
+        terminal.warn(f"  {record.file}: {record.problem}. {record.remedy}")
+
+
+def _exit_code(detection: Detection) -> int:
+    if detection.failed:
+        return exit_codes.WRONG
+    return exit_codes.ANOMALOUS if detection.anomalies else exit_codes.OK

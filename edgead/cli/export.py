@@ -1,0 +1,136 @@
+"""``edgead export``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgead.cli.options import Json, Overwrite, Quiet
+from edgead.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from edgead_export.export import ExportOutcome
+    from edgead_export.parity import ParityReport
+
+
+class Fit(str, Enum):
+    """Choices of ``--fit``."""
+
+    CROP = "crop"
+    STRETCH = "stretch"
+
+
+def export(
+    *,
+    backbone: Annotated[str, typer.Option(help="E.g. dinov2_s; a wrong name lists the others.")] = "dinov2_s",
+    res: Annotated[
+        str, typer.Option(help="Input size in pixels: one side (448) or height x width (448x588).")
+    ] = "448",
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Blocks whose output is exported, counted from 1; repeat it or separate by commas.",
+            show_default="the best one for the weights",
+        ),
+    ] = None,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Also export the attention of CLS to the patches.")
+    ] = False,
+    weights: Annotated[
+        str, typer.Option(help="auto (cache, then hub, then stand-in), hub, standin, or a weights file.")
+    ] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="./BACKBONE_RES")] = None,
+    opset: Annotated[int, typer.Option(help="ONNX opset.")] = 17,
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="Let the batch size be chosen when running.")
+    ] = False,
+    fit: Annotated[
+        Fit,
+        typer.Option(help="crop: the papers' rule, aspect kept; stretch: squeeze the whole frame in."),
+    ] = Fit.CROP,
+    parity_images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures to compare on.", show_default="four bundled ones"),
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a backbone into an encoder bundle, and check that it computes what torch computes."""
+    from edgead.jobs.bundle_folder import check_bundle_folder
+
+    terminal = Terminal(quiet=quiet, as_json=as_json)
+    target = out or Path(f"{backbone}_{res.replace(' ', '')}")
+    blocks = parse_layers(layers or [])
+    check_bundle_folder(target, overwrite=overwrite)
+    terminal.step("loading torch")
+    from edgead_export.export import ExportOptions, export_encoder
+
+    outcome = export_encoder(
+        ExportOptions(
+            backbone=backbone,
+            out=target,
+            resolution=res,
+            layers=blocks,
+            attention=attention,
+            weights=weights,
+            fit=fit.value,
+            opset=opset,
+            dynamic_batch=dynamic_batch,
+            parity_images=parity_images,
+            overwrite=overwrite,
+            progress=not quiet,
+        ),
+        stage=terminal.step,
+        note=terminal.warn,
+    )
+    say_parity(terminal, outcome.parity)
+    terminal.say(f"Wrote {outcome.path} in {outcome.seconds:.0f} s.")
+    terminal.say(
+        f"Enrol good pictures with: edgead enroll --encoder {outcome.path} --good FOLDER -o part.edgead"
+    )
+    terminal.result(_summary(outcome))
+
+
+def parse_layers(texts: list[str]) -> tuple[int, ...]:
+    """``["6,9", "12"]`` -> ``(6, 9, 12)``.
+
+    Raises:
+        BadParameter: One is not a number.
+    """
+    names = [name.strip() for text in texts for name in text.split(",")]
+    if not all(name.isdecimal() for name in names):
+        raise typer.BadParameter(
+            f"--layers {','.join(texts)} is not a list of block numbers such as 9 or 6,9"
+        )
+    return tuple(int(name) for name in names)
+
+
+def say_parity(terminal: Terminal, report: ParityReport) -> None:
+    """Print how far the ONNX file is from torch, picture by picture."""
+    width = max(len(row.picture) for row in report.rows)
+    terminal.say(f"Parity of the {report.precision} ONNX file ({report.engine}) with {report.reference}:")
+    terminal.say(f"  {'picture':<{width}}  output           cosine min  rank correlation  score error")
+    for row in report.rows:
+        terminal.say(
+            f"  {row.picture:<{width}}  {row.output:<15}  {row.cosine_min:10.6f}  "
+            f"{row.rank_correlation:16.6f}  {row.score_error:10.4%}"
+        )
+    verdict = "agrees" if report.passed else "does NOT agree"
+    terminal.say(f"  It {verdict} with torch (limit: cosine min {report.limits.cosine_min}).")
+
+
+def _summary(outcome: ExportOutcome) -> dict[str, Any]:
+    from msgspec import to_builtins
+
+    return {
+        "encoder": str(outcome.path),
+        "fingerprint": outcome.manifest.fingerprint(),
+        "manifest": to_builtins(outcome.manifest),
+        "parity": to_builtins(outcome.parity),
+        "notes": list(outcome.notes),
+        "seconds": round(outcome.seconds, 1),
+    }

@@ -1,0 +1,140 @@
+"""Enrolling good pictures and drawing the sheet that a person checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from edgead_runtime import Detector, Encoder, Recipe, read_picture
+from edgead_runtime.bank import Reference
+from edgead_runtime.calibration import explain
+from edgead_runtime.enrollment import Progress, ignore_progress
+from edgead_runtime.errors import EnrollmentError, OutputError
+from edgead_runtime.files import write_atomic
+from edgead_runtime.images import encode_png, find_pictures
+
+from edgead.report.contact_sheet import Tile, draw_contact_sheet
+from edgead.wording import count_of, mask_sentence
+
+
+@dataclass(frozen=True)
+class EnrollmentPlan:
+    """What is enrolled and where the results go."""
+
+    good: tuple[Path, ...]
+    out: Path
+    sheet: Path
+    recipe: Recipe
+    calibration: tuple[Path, ...] = ()
+    false_alarm_rate: float | None = None
+    threshold: float | None = None
+    self_contained: bool = False
+
+
+def default_sheet(out: Path) -> Path:
+    """``part.edgead`` -> ``part.enrolment.png`` beside it."""
+    return out.with_suffix(".enrolment.png")
+
+
+def good_pictures(folder: Path, shots: int | None = None) -> tuple[Path, ...]:
+    """The pictures of a folder in sorted order, the first ``shots`` of them.
+
+    Raises:
+        EnrollmentError: There are none, or fewer than asked for.
+        PictureError: There is no such folder.
+    """
+    found = find_pictures([folder])
+    if not found:
+        raise EnrollmentError(
+            f"there are no pictures in {folder}",
+            "Put at least one picture (PNG, JPEG, ...) of a good part there.",
+        )
+    if shots is not None and shots > len(found):
+        raise EnrollmentError(
+            f"--shots {shots} asks for more than the {count_of(len(found), 'picture')} in {folder}",
+            f"Give --shots {len(found)} or less, or leave it out.",
+        )
+    return tuple(found[:shots])
+
+
+def check_outputs(out: Path, sheet: Path, good: Path, *, overwrite: bool) -> None:
+    """Check before the work that the results can be written and replace nothing unasked.
+
+    Raises:
+        OutputError: They cannot, or would.
+    """
+    for path in (out, sheet):
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder", "Give the name of a file.")
+        if not path.parent.is_dir():
+            raise OutputError(f"cannot write {path}: there is no folder {path.parent}", "Make it first.")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already", "Choose another name, or add --overwrite.")
+    if good.is_dir() and sheet.resolve().is_relative_to(good.resolve()):
+        raise OutputError(
+            f"the sheet {sheet} would lie among the good pictures and be enrolled next time",
+            "Give -o or --sheet a place outside that folder.",
+        )
+
+
+def enroll_part(encoder: Encoder, plan: EnrollmentPlan, progress: Progress = ignore_progress) -> Detector:
+    """Enrol, save the detector and draw its sheet.
+
+    Raises:
+        EdgeadError: A picture, an option or a place to write to is not usable.
+    """
+    detector = Detector.enroll(
+        encoder,
+        [read_picture(path) for path in plan.good],
+        recipe=plan.recipe,
+        calibration_good=[read_picture(path) for path in plan.calibration],
+        false_alarm_rate=plan.false_alarm_rate,
+        threshold=plan.threshold,
+        progress=progress,
+    )
+    sheet = enrollment_sheet(detector, plan.out.name, left_out=not plan.calibration)
+    detector.save(plan.out, self_contained=plan.self_contained)
+    write_atomic(plan.sheet, sheet)
+    return detector
+
+
+def enrollment_sheet(detector: Detector, name: str, *, left_out: bool) -> bytes:
+    """The sheet of a freshly enrolled detector as PNG.
+
+    Args:
+        detector: The detector.
+        name: Its file's name.
+        left_out: Whether its calibration scores are those of its references, each left out in turn.
+    """
+    references = detector.references
+    normal_scores = detector.calibration.normal_scores
+    scores: Sequence[float | None] = [None] * len(references)
+    if left_out and len(references) > 1:
+        scores = normal_scores
+    lines = [mask_sentence(detector.mask), explain(detector.calibration)]
+    if detector.mask.enabled:
+        lines.append("Dark, hatched areas are ignored: check that no part of the product is under them.")
+    if any(score is not None for score in scores):
+        lines.append(
+            "Score: how unusual a picture is beside the other references. "
+            "One far above the rest is perhaps not good, or of another variant."
+        )
+    tiles = [_tile(detector, reference, score) for reference, score in zip(references, scores, strict=True)]
+    headline = f"{name}: {count_of(len(references), 'good picture')} enrolled"
+    return encode_png(draw_contact_sheet(headline, lines, tiles))
+
+
+def _tile(detector: Detector, reference: Reference, score: float | None) -> Tile:
+    encoder = detector.encoder
+    plan = encoder.preprocessor.plan(reference.frame_hw)
+    everything = np.ones(encoder.manifest.grid, dtype=np.bool_)
+    return Tile(
+        name=reference.picture.name,
+        frame=reference.picture.frame,
+        inspected=everything if reference.mask is None else reference.mask,
+        covered=(plan.crop[0] / plan.resized[0], plan.crop[1] / plan.resized[1]),
+        score=score,
+        sets_threshold=score == detector.threshold,
+    )

@@ -1,0 +1,134 @@
+"""One self-contained page of results: no network, no script, every name escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from edgead.evaluation.labelled import judge
+from edgead.evaluation.latency import stage_latencies
+from edgead.records import FailedPicture, InspectedPicture, PictureRecord
+from edgead.report.facts import DetectorFacts
+from edgead.report.histogram import Histogram, make_histogram
+from edgead.report.overlay import SATURATED_AT, SHOWN_FROM, palette_hex
+
+THUMBNAIL_PX = 480
+_TRUTHS = {
+    (True, True): "known defective: found",
+    (True, False): "known defective: MISSED",
+    (False, True): "known good: FALSE ALARM",
+    (False, False): "known good: passed",
+}
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """A picture and its overlay as small JPEGs."""
+
+    original: bytes
+    overlay: bytes
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and paragraphs for the end of the page."""
+
+    heading: str
+    paragraphs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page shows."""
+
+    title: str
+    records: Sequence[PictureRecord]
+    facts: DetectorFacts
+    thumbnails: Mapping[str, Thumbnails]
+    """By file; a picture without is shown in numbers only."""
+    labels: Mapping[str, bool] = field(default_factory=dict)
+    """By file: whether the part is known to be defective. Empty where nothing is known."""
+    sections: tuple[Section, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Row:
+    record: InspectedPicture
+    name: str
+    folder: str
+    truth: str
+    """What is known of the part and how the verdict compares; empty where nothing is known."""
+    wrong: bool
+    original: str | None
+    overlay: str | None
+
+
+def render_report(report: Report) -> str:
+    """The page as HTML text."""
+    environment = Environment(
+        loader=PackageLoader("edgead.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    inspected = [record for record in report.records if isinstance(record, InspectedPicture)]
+    rows = [
+        _row(record, report) for record in sorted(inspected, key=lambda record: record.score, reverse=True)
+    ]
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        facts=report.facts,
+        rows=rows,
+        headlines=judge(inspected, report.labels).sentences() if report.labels else (),
+        failed=[record for record in report.records if isinstance(record, FailedPicture)],
+        anomalies=sum(record.is_anomaly for record in inspected),
+        without_images=sum(row.original is None for row in rows),
+        histogram=_histogram(inspected, report),
+        latencies=stage_latencies(report.records),
+        palette=palette_hex(9),
+        legend_ticks=[
+            (SHOWN_FROM, 0),
+            (1.0, 100 * (1 - SHOWN_FROM) / (SATURATED_AT - SHOWN_FROM)),
+            (SATURATED_AT, 100),
+        ],
+    )
+
+
+def _row(record: InspectedPicture, report: Report) -> _Row:
+    thumbnails = report.thumbnails.get(record.file)
+    defective = report.labels.get(record.file)
+    path = PurePath(record.file)
+    return _Row(
+        record=record,
+        name=path.name,
+        folder="" if path.parent == PurePath() else str(path.parent),
+        truth="" if defective is None else _TRUTHS[defective, record.is_anomaly],
+        wrong=defective is not None and defective != record.is_anomaly,
+        original=_data_uri(thumbnails.original) if thumbnails else None,
+        overlay=_data_uri(thumbnails.overlay) if thumbnails else None,
+    )
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def _histogram(inspected: Sequence[InspectedPicture], report: Report) -> Histogram | None:
+    if not inspected:
+        return None
+    if report.labels:
+        groups = {"known good": False, "known defective": True}
+        truth = {record.file: report.labels.get(record.file, False) for record in inspected}
+    else:
+        groups = {"OK": False, "anomalous": True}
+        truth = {record.file: record.is_anomaly for record in inspected}
+    scores = {
+        group: [record.score for record in inspected if truth[record.file] == kind]
+        for group, kind in groups.items()
+    }
+    return make_histogram(scores, report.facts.threshold)

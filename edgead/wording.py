@@ -1,0 +1,23 @@
+"""Facts in plain sentences, the same on the screen, on the sheet and in the report."""
+
+from __future__ import annotations
+
+from edgead_runtime.manifest import MaskDecision
+
+
+def count_of(number: int, noun: str) -> str:
+    """``1 picture``, ``2 pictures``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop; empty stays empty."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def mask_sentence(mask: MaskDecision) -> str:
+    """Whether part of a picture is ignored, and why."""
+    consequence = (
+        "What is outside the part is ignored." if mask.enabled else "The whole picture is inspected."
+    )
+    return f"{sentence(mask.reason)} {consequence}"
