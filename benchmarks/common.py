@@ -11,8 +11,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from edgead_export.export import ExportOptions, export_encoder
-from edgead_export.parity import parity_pictures
 from edgead_runtime.images import Frame, encode_png
 
 OUT = Path(__file__).parent / "out"
@@ -25,6 +23,8 @@ def encoder_bundle(resolution: int, layers: tuple[int, ...] = ()) -> Path:
         resolution: Side in pixels.
         layers: Empty for the weights' default layer.
     """
+    from edgead_export.export import ExportOptions, export_encoder
+
     name = f"dinov2_s_{resolution}" + "".join(f"_{layer}" for layer in layers)
     folder = OUT / "encoders" / name
     if not (folder / "manifest.json").is_file():
@@ -35,6 +35,8 @@ def encoder_bundle(resolution: int, layers: tuple[int, ...] = ()) -> Path:
 
 def real_frames(side: int = 1024, count: int = 8) -> list[Frame]:
     """Different crops of real photographs, ``[side, side, 3]`` uint8."""
+    from edgead_export.parity import parity_pictures
+
     frames = []
     pictures = parity_pictures()
     for index in range(count):

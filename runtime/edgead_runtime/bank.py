@@ -22,7 +22,7 @@ from edgead_runtime.index import nearest_distances
 Added = Literal["enrollment", "add_good"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """One good picture and what the bank holds of it."""
 

@@ -84,6 +84,16 @@ def guess_from_self_similarity(score: NormalScore) -> Calibration:
     )
 
 
+def check_threshold(threshold: float) -> None:
+    """Refuse what cannot be a threshold.
+
+    Raises:
+        EnrollmentError: It is not a finite number of at least 0.
+    """
+    if not (math.isfinite(threshold) and threshold >= 0):
+        raise EnrollmentError(f"a threshold of {threshold} makes no sense", "Give a number of at least 0.")
+
+
 def by_hand(old: Calibration, threshold: float) -> Calibration:
     """The same calibration with the image threshold set by a person, and marked as such.
 
@@ -94,8 +104,7 @@ def by_hand(old: Calibration, threshold: float) -> Calibration:
     Raises:
         EnrollmentError: It is not a finite number of at least 0.
     """
-    if not (math.isfinite(threshold) and threshold >= 0):
-        raise EnrollmentError(f"a threshold of {threshold} makes no sense", "Give a number of at least 0.")
+    check_threshold(threshold)
     return msgspec.structs.replace(old, method="manual", threshold=float(threshold), false_alarm_rate=None)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgead_runtime.anomaly_map import Region, find_regions, make_map
 from edgead_runtime.bank import Reference, normalize
-from edgead_runtime.calibration import by_hand
+from edgead_runtime.calibration import by_hand, check_threshold
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
@@ -119,13 +120,16 @@ class Detector:
         """
         pictures = _as_pictures(good, "reference")
         held_out = _as_pictures(calibration_good, "held-out")
+        chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
+        if threshold is not None:
+            check_threshold(threshold)  # before minutes of encoding
         owned = not isinstance(encoder, Encoder)
         loaded = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
-        chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
-        as_taken = encode_as_taken(loaded, chosen, pictures, progress)
-        pipeline = Pipeline(loaded, chosen, decide_mask(loaded, chosen, as_taken))
-        references = fill_bank(pipeline, pictures, as_taken, progress)
-        calibration = calibrate_bank(pipeline, references, held_out, false_alarm_rate, progress)
+        with _closed_on_failure(loaded if owned else None):
+            as_taken = encode_as_taken(loaded, chosen, pictures, progress)
+            pipeline = Pipeline(loaded, chosen, decide_mask(loaded, chosen, as_taken))
+            references = fill_bank(pipeline, pictures, as_taken, progress)
+            calibration = calibrate_bank(pipeline, references, held_out, false_alarm_rate, progress)
         detector = cls(pipeline, references, calibration, owns_encoder=owned)
         if threshold is not None:
             detector.set_threshold(threshold)
@@ -170,13 +174,14 @@ class Detector:
             opened = locate_encoder(path, bundle) if encoder is None else EncoderBundle.open(encoder)
             check_encoder(path, bundle.manifest.encoder, opened.manifest.fingerprint(), opened.source)
             loaded = Encoder.load(opened, engine=engine, device=device, threads=threads)
-        return cls(
-            Pipeline(loaded, recipe_from_dict(bundle.manifest.recipe), bundle.manifest.mask),
-            load_references(bundle, loaded, path),
-            bundle.manifest.calibration,
-            owns_encoder=owned,
-            any_size=any_size,
-        )
+        with _closed_on_failure(loaded if owned else None):
+            return cls(
+                Pipeline(loaded, recipe_from_dict(bundle.manifest.recipe), bundle.manifest.mask),
+                load_references(bundle, loaded, path),
+                bundle.manifest.calibration,
+                owns_encoder=owned,
+                any_size=any_size,
+            )
 
     def save(self, path: str | Path, *, self_contained: bool = False) -> None:
         """Write the detector to one file; an existing one is replaced only once the new one is whole.
@@ -391,6 +396,16 @@ def _find_regions(
     pixel_threshold: float, anomaly_map: NDArray[np.float32], is_anomaly: bool
 ) -> tuple[Region, ...]:
     return find_regions(anomaly_map, pixel_threshold, at_least_one=is_anomaly)
+
+
+@contextlib.contextmanager
+def _closed_on_failure(encoder: Encoder | None) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if encoder is not None:
+            encoder.close()
+        raise
 
 
 def _as_pictures(frames: Sequence[Picture | Frame], prefix: str) -> list[Picture]:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.engines import Device, Engine, EngineOptions, create_engine
-from edgead_runtime.errors import RecipeError
+from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.images import Frame
 from edgead_runtime.manifest import EncoderManifest, FeatureOutput
 from edgead_runtime.preprocess import Preprocessor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PatchFeatures:
     """What the encoder says of a frame."""
 
@@ -102,6 +102,7 @@ class Encoder:
 
         Raises:
             RecipeError: The encoder has no such layer.
+            BundleError: The features are not all finite numbers.
         """
         feature = self.feature_output(layer)
         start = time.perf_counter()
@@ -112,8 +113,15 @@ class Encoder:
             timings_ms["preprocess"] = (prepared - start) * 1e3
             timings_ms["encode"] = (time.perf_counter() - prepared) * 1e3
         attention = self.manifest.attention
+        tokens = outputs[feature.name][0].astype(np.float32, copy=False)
+        if not np.isfinite(tokens).all():
+            # A score that is not a number is above no threshold: it would pass as good.
+            raise BundleError(
+                f"the encoder in {self.bundle.source} gives features that are not numbers",
+                "Export the encoder again; a smaller precision may have overflowed.",
+            )
         return PatchFeatures(
-            tokens=outputs[feature.name][0].astype(np.float32, copy=False),
+            tokens=tokens,
             grid=self.manifest.grid,
             attention=None
             if attention is None

@@ -242,5 +242,7 @@ def self_distances(tokens: NDArray[np.float32], grid: tuple[int, int]) -> NDArra
     rows, columns = np.divmod(np.arange(len(tokens)), grid[1])
     reach = max(1, round(_NEIGHBOURHOOD * min(grid)))
     near = (abs(rows[:, None] - rows) <= reach) & (abs(columns[:, None] - columns) <= reach)
+    if near.all(axis=1).any():
+        near = np.eye(len(tokens), dtype=np.bool_)  # a grid so small that nothing else would be left
     similarities = np.where(near, np.float32(-1), tokens @ tokens.T)
     return np.asarray(np.clip(1 - similarities.max(axis=1), 0, 2), dtype=np.float32).reshape(grid)

@@ -14,6 +14,7 @@ from pathlib import Path
 from edgead_runtime.errors import OutputError
 
 _CHUNK_BYTES = 1 << 20
+_TEMPORARY = ".edgead-"  # not the final name: that may already be as long as a name can be
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -38,6 +39,14 @@ def output_error(path: Path, error: OSError) -> OutputError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"cannot write {path}: {reason}", "Choose a place that you may write to.")
     return OutputError(f"cannot write {path}: {reason}", "Choose another place.")
+
+
+def _is_elsewhere(error: OSError, *places: Path) -> bool:
+    """Whether the error names a file that is none of ours; one without a name (a full disk) is ours."""
+    if not isinstance(error.filename, str):
+        return False
+    named = Path(error.filename)
+    return not any(place == named or place in named.parents for place in places)
 
 
 def _umask() -> int:
@@ -78,7 +87,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         OutputError: The file cannot be written. What was at ``path`` is still whole.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=".part", dir=path.parent)
     except OSError as error:
         raise output_error(path, error) from error
     os.close(handle)
@@ -91,6 +100,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _fsync_folder(path.parent)
     except OSError as error:
+        if _is_elsewhere(error, temporary, path):
+            raise
         raise output_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -126,7 +137,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         if path.exists() and not overwrite and any(path.iterdir()):
             raise OutputError(f"{path} exists already", "Choose another name, or say --overwrite.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, suffix=".part", dir=path.parent))
     except OSError as error:
         raise output_error(path, error) from error
     try:
@@ -136,6 +147,8 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _replace_folder(temporary, path)
         _fsync_folder(path.parent)
     except OSError as error:
+        if _is_elsewhere(error, temporary, path):
+            raise
         raise output_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -146,7 +159,7 @@ def _replace_folder(new: Path, path: Path) -> None:
     if not path.exists():
         new.replace(path)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+    old = Path(tempfile.mkdtemp(prefix=_TEMPORARY, suffix=".old", dir=path.parent))
     aside = old / path.name
     try:
         path.replace(aside)

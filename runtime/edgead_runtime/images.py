@@ -33,7 +33,7 @@ _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _TWELVE_BIT_MAX = 4095
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """A named frame and, where it came from a file, that file's bytes as they were."""
 

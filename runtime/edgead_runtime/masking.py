@@ -63,14 +63,18 @@ def _sign(component: NDArray[np.float32]) -> float:
 
 
 def otsu_threshold(values: NDArray[np.float32]) -> float:
-    """Otsu's threshold, on 256 levels between the smallest and the largest value."""
+    """Otsu's threshold on 256 levels, moved to the middle of the gap between the two groups.
+
+    Otsu takes the low end of an empty gap; a threshold that is fixed at enrolment would then sit on the
+    very edge of the background.
+    """
     low, high = float(values.min()), float(values.max())
     if high <= low:
         return high
     levels = np.round((values - low) * (255 / (high - low))).astype(np.uint8)
     level, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    # Values above the level are foreground; half a level up is the border between the two.
-    return low + (level + 0.5) * (high - low) / 255
+    above = levels > level
+    return (float(values[~above].max()) + float(values[above].min())) / 2
 
 
 def _centre_share(mask: Mask) -> float:

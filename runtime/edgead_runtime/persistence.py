@@ -147,13 +147,17 @@ def locate_encoder(path: Path, bundle: LoadedBundle) -> EncoderBundle:
     """
     if bundle.encoder is not None:
         return bundle.encoder
-    hint = bundle.manifest.encoder.path_hint
+    expected = bundle.manifest.encoder
+    hint = expected.path_hint
     if hint is not None:
-        for candidate in (Path(hint), path.parent / Path(hint).name):
-            if candidate.is_dir():
-                return EncoderBundle.open(candidate)
+        folders = [folder for folder in (Path(hint), path.parent / Path(hint).name) if folder.is_dir()]
+        found = [EncoderBundle.open(folder) for folder in folders]
+        # The folder may have been exported anew since, while the right one lies beside the detector.
+        found.sort(key=lambda encoder: encoder.manifest.fingerprint() != expected.fingerprint)
+        if found:
+            return found[0]
     raise EncoderNotFoundError(
-        f"the encoder of {path} ({bundle.manifest.encoder.backbone}) is not at {hint}",
+        f"the encoder of {path} ({expected.backbone}) is not at {hint}",
         "Give its folder (--encoder DIR, encoder=...), or enrol with --self-contained.",
     )
 

@@ -26,7 +26,7 @@ class Provenance:
     engine: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """Score, verdict and, when asked for, the map of one frame.
 

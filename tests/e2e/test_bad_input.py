@@ -364,7 +364,7 @@ def test_an_interruption_in_the_middle_leaves_nothing(start_edgead, detector, in
         os.link(picture, inbox / f"{number:04d}.png")
     process = start_edgead("detect", detector, inbox, "-o", inbox.parent / "out")
     deadline = time.monotonic() + 60
-    while not list(inbox.parent.glob(".out.*/overlays/*.jpg")):
+    while not list(inbox.parent.glob(".edgead-*/overlays/*.jpg")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)

