@@ -26,7 +26,11 @@ class Region:
 
 
 def make_map(
-    distances: NDArray[np.float32], frame_hw: tuple[int, int], sigma_px: float
+    distances: NDArray[np.float32],
+    frame_hw: tuple[int, int],
+    sigma_px: float,
+    *,
+    inspected_hw: tuple[int, int] | None = None,
 ) -> NDArray[np.float32]:
     """Upsample patch distances to the frame and smooth them.
 
@@ -37,11 +41,13 @@ def make_map(
         distances: ``[rows, columns]``.
         frame_hw: Size of the frame (height, width).
         sigma_px: Standard deviation in pixels of the frame; 0 for none.
+        inspected_hw: The part of the frame, from its top left, that the patches cover; the rest of the map
+            is 0. ``None``: all of it.
 
     Returns:
         ``[H, W]`` float32.
     """
-    height, width = frame_hw
+    height, width = inspected_hw or frame_hw
     upsampled = cv2.resize(
         np.ascontiguousarray(distances, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR
     )
@@ -50,7 +56,11 @@ def make_map(
         upsampled = cv2.GaussianBlur(
             upsampled, (size, size), sigmaX=sigma_px, sigmaY=sigma_px, borderType=cv2.BORDER_REFLECT
         )
-    return np.asarray(upsampled, dtype=np.float32)
+    if (height, width) == frame_hw:
+        return np.asarray(upsampled, dtype=np.float32)
+    anomaly_map = np.zeros(frame_hw, dtype=np.float32)
+    anomaly_map[:height, :width] = upsampled
+    return anomaly_map
 
 
 def find_regions(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime.encoder import PatchFeatures
-from edgead_runtime.images import Frame, Picture
+from edgead_runtime.images import Frame, Picture, frame_digest
 from edgead_runtime.index import nearest_distances
 
 Added = Literal["enrollment", "add_good"]
@@ -33,12 +33,11 @@ class Reference:
     """Patches that count in the picture as taken ``[rows, columns]``, or ``None`` without masking."""
     patches: int
     """N, patches of one picture."""
+    frame_hw: tuple[int, int]
+    """Size of the picture (height, width)."""
+    digest: str
+    """Of its pixels, see :func:`edgead_runtime.images.frame_digest`."""
     added: Added = "enrollment"
-
-    @property
-    def frame_hw(self) -> tuple[int, int]:
-        """Size of the picture (height, width)."""
-        return self.picture.frame.shape[0], self.picture.frame.shape[1]
 
     @property
     def unrotated(self) -> NDArray[np.float32]:
@@ -87,12 +86,15 @@ def embed_reference(
         find_mask: Mask of the picture as taken, where masking is on.
         added: When the picture came in.
     """
-    turned = [encode(rotate(picture.frame, degrees)).tokens for degrees in rotations_deg[1:]]
+    frame = picture.frame
+    turned = [encode(rotate(frame, degrees)).tokens for degrees in rotations_deg[1:]]
     return Reference(
-        picture=picture,
+        picture=picture.stored(),
         tokens=normalize(np.concatenate([as_taken.tokens, *turned])),
         mask=None if find_mask is None else find_mask(as_taken),
         patches=len(as_taken.tokens),
+        frame_hw=(frame.shape[0], frame.shape[1]),
+        digest=frame_digest(frame),
         added=added,
     )
 

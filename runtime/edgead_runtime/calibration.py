@@ -17,6 +17,9 @@ import msgspec
 from edgead_runtime.errors import EnrollmentError
 from edgead_runtime.manifest import Calibration
 
+_SAME = 1e-4
+"""A score that only a copy reaches: rounding alone is a hundred times below, another picture far above."""
+
 
 @dataclass(frozen=True)
 class NormalScore:
@@ -39,14 +42,56 @@ def calibrate(
         false_alarm_rate: The rate not to exceed, or ``None`` for the lowest that can be claimed.
 
     Raises:
-        EnrollmentError: The rate is not between 0 and 1, or lower than so few pictures can support.
+        EnrollmentError: The rate is not between 0 and 1, or lower than so few pictures can support; or the
+            threshold would be 0, since the pictures are copies of each other.
     """
     n = len(scores)
+    rank = _rank(n, false_alarm_rate)
+    threshold = sorted(score.image for score in scores)[n - rank]
+    if threshold < _SAME:
+        raise EnrollmentError(
+            f"{n - rank + 1} of {n} good pictures are all but copies of others (they score below {_SAME})",
+            "Give pictures of different parts, or of the same part put down anew.",
+        )
+    return Calibration(
+        method=method,
+        threshold=threshold,
+        pixel_threshold=sorted(score.map_peak for score in scores)[n - rank],
+        pictures=n,
+        attainable_false_alarm_rate=1 / (n + 1),
+        false_alarm_rate=rank / (n + 1),
+        normal_scores=[score.image for score in scores],
+    )
+
+
+def check_rate(pictures: int, false_alarm_rate: float | None, *, held_out: bool) -> None:
+    """Refuse a rate that so few pictures cannot support, before any work.
+
+    Args:
+        pictures: How many good pictures the threshold will come from.
+        false_alarm_rate: The rate asked for, or ``None``.
+        held_out: Whether they stay out of the bank.
+
+    Raises:
+        EnrollmentError: It is not between 0 and 1, or too low.
+    """
+    if false_alarm_rate is None:
+        return
+    if pictures < 2 and not held_out:
+        raise EnrollmentError(
+            "no false-alarm rate can be claimed from one good picture",
+            "Give more good pictures, or leave the false-alarm rate out.",
+        )
+    _rank(pictures, false_alarm_rate)
+
+
+def _rank(n: int, false_alarm_rate: float | None) -> int:
+    """How many of ``n`` scores may lie on the threshold or above it."""
     attainable = 1 / (n + 1)
     rate = attainable if false_alarm_rate is None else false_alarm_rate
     if not 0 < rate < 1:
         raise EnrollmentError(f"a false-alarm rate of {rate} makes no sense", "Give one between 0 and 1.")
-    # How many of the n scores may lie above the threshold or on it; the epsilon undoes 0.1 * 10 = 0.9999...
+    # The epsilon undoes 0.1 * 10 = 0.9999...
     rank = math.floor(rate * (n + 1) + 1e-9)
     if rank < 1:
         raise EnrollmentError(
@@ -55,15 +100,7 @@ def calibrate(
             f"Give at least {math.ceil(1 / rate - 1e-9) - 1} good pictures, "
             f"or ask for {math.ceil(attainable * 1000) / 1000:.1%} or more.",
         )
-    return Calibration(
-        method=method,
-        threshold=sorted(score.image for score in scores)[n - rank],
-        pixel_threshold=sorted(score.map_peak for score in scores)[n - rank],
-        pictures=n,
-        attainable_false_alarm_rate=attainable,
-        false_alarm_rate=rank / (n + 1),
-        normal_scores=[score.image for score in scores],
-    )
+    return rank
 
 
 def guess_from_self_similarity(score: NormalScore) -> Calibration:

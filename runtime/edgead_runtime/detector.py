@@ -6,18 +6,19 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead_runtime.anomaly_map import Region, find_regions, make_map
+from edgead_runtime.anomaly_map import Region, find_regions
 from edgead_runtime.bank import Reference, normalize
-from edgead_runtime.calibration import by_hand, check_threshold
+from edgead_runtime.calibration import by_hand, check_rate, check_threshold
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
@@ -26,13 +27,14 @@ from edgead_runtime.enrollment import (
     Pipeline,
     Progress,
     calibrate_bank,
+    check_distinct,
     decide_mask,
     encode_as_taken,
     fill_bank,
     ignore_progress,
 )
-from edgead_runtime.errors import EnrollmentError, FrameSizeError
-from edgead_runtime.images import Frame, Picture, check_frame
+from edgead_runtime.errors import EdgeadError, EnrollmentError, FrameSizeError
+from edgead_runtime.images import Frame, Picture, check_frame, frame_digest
 from edgead_runtime.manifest import Calibration, MaskDecision
 from edgead_runtime.notes import enrollment_notes
 from edgead_runtime.persistence import check_encoder, load_references, locate_encoder, save_detector
@@ -75,6 +77,7 @@ class Detector:
         self._state = _State(references, calibration)
         self._lock = threading.Lock()
         self._owns_encoder = owns_encoder
+        self._loaded_by: Callable[[], Detector] | None = None
         self.any_size = any_size
         """Accept frames of another size than the references."""
         weights = pipeline.encoder.manifest.weights
@@ -122,7 +125,10 @@ class Detector:
         held_out = _as_pictures(calibration_good, "held-out")
         chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
         if threshold is not None:
-            check_threshold(threshold)  # before minutes of encoding
+            check_threshold(threshold)  # all of this before minutes of encoding
+        if pictures:
+            check_rate(len(held_out) or len(pictures), false_alarm_rate, held_out=bool(held_out))
+        check_distinct([(picture.name, frame_digest(picture.frame)) for picture in (*pictures, *held_out)])
         owned = not isinstance(encoder, Encoder)
         loaded = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
         with _closed_on_failure(loaded if owned else None):
@@ -175,13 +181,37 @@ class Detector:
             check_encoder(path, bundle.manifest.encoder, opened.manifest.fingerprint(), opened.source)
             loaded = Encoder.load(opened, engine=engine, device=device, threads=threads)
         with _closed_on_failure(loaded if owned else None):
-            return cls(
+            detector = cls(
                 Pipeline(loaded, recipe_from_dict(bundle.manifest.recipe), bundle.manifest.mask),
                 load_references(bundle, loaded, path),
                 bundle.manifest.calibration,
                 owns_encoder=owned,
                 any_size=any_size,
             )
+        folder = loaded.bundle.root if isinstance(encoder, Encoder) else encoder
+        detector._loaded_by = functools.partial(
+            cls.load,
+            path.resolve(),
+            encoder=None if folder is None else Path(folder).resolve(),
+            engine=engine,
+            device=device,
+            threads=threads,
+            any_size=any_size,
+        )
+        return detector
+
+    def __reduce__(self) -> tuple[Callable[[], Detector], tuple[()]]:
+        """Pickle by path: another process loads the file again.
+
+        Raises:
+            EdgeadError: It was not loaded from a file, or was changed since.
+        """
+        if self._loaded_by is None:
+            raise EdgeadError(
+                "a detector that is not as it was loaded cannot be sent to another process",
+                "Save it, load it there, or send one that was loaded from the file.",
+            )
+        return self._loaded_by, ()
 
     def save(self, path: str | Path, *, self_contained: bool = False) -> None:
         """Write the detector to one file; an existing one is replaced only once the new one is whole.
@@ -238,7 +268,7 @@ class Detector:
             patch_distances=distances,
             mask=mask,
             provenance=self.provenance,
-            _make_map=functools.partial(make_map, distances, frame_hw, pipeline.recipe.smoothing_sigma_px),
+            _make_map=functools.partial(pipeline.make_map, distances, frame_hw),
             _find_regions=functools.partial(_find_regions, state.calibration.pixel_threshold),
             _timings_ms=timings,
         )
@@ -276,16 +306,30 @@ class Detector:
         Raises:
             PictureError: It is not a uint8 BGR image.
             FrameSizeError: It has another size than the references and ``any_size`` is off.
+            EnrollmentError: The same picture is in the bank already.
         """
         picture = _as_pictures([frame], "added")[0]
         self.check_frame_size(picture.frame)
         if name is None:
             name = picture.name if isinstance(frame, Picture) else f"added-{datetime.now():%Y%m%d-%H%M%S-%f}"
+        self._check_new(name, frame_digest(picture.frame))
         as_taken = self._pipeline.encode(picture.frame)
-        reference = self._pipeline.embed(replace(picture, name=name), as_taken, added_later=True)
+        reference = self._pipeline.embed(picture, as_taken, added_later=True)
         with self._lock:
-            self._state = replace(self._state, references=(*self._state.references, reference))
+            self._check_new(name, reference.digest)  # another thread may have been faster
+            name = _unused(name, {known.picture.name for known in self._state.references})
+            reference = replace(reference, picture=reference.picture.renamed(name))
+            self._change(references=(*self._state.references, reference))
         return name
+
+    def _check_new(self, name: str, digest: str) -> None:
+        known = [(reference.picture.name, reference.digest) for reference in self._state.references]
+        check_distinct([*known, (name, digest)])
+
+    def _change(self, **changes: Any) -> None:
+        """Replace the state; the file it was loaded from no longer says what it is."""
+        self._state = replace(self._state, **changes)
+        self._loaded_by = None
 
     def undo(self) -> str:
         """Take back the last :meth:`add_good`, also of an earlier session.
@@ -300,7 +344,7 @@ class Detector:
             last = self._state.references[-1]
             if last.added != "add_good":
                 raise EnrollmentError("nothing was added since enrolment", "There is nothing to undo.")
-            self._state = replace(self._state, references=self._state.references[:-1])
+            self._change(references=self._state.references[:-1])
         return last.picture.name
 
     def recalibrate(
@@ -312,19 +356,23 @@ class Detector:
     ) -> Calibration:
         """Choose the thresholds again, from held-out good pictures or from what is in the bank now.
 
+        A threshold that was set by hand is replaced as well.
+
         Args:
             calibration_good: Good pictures that are not in the bank.
             false_alarm_rate: The rate not to exceed; ``None``: the lowest that can be claimed.
             progress: Called with (stage, done, total).
 
         Raises:
-            EnrollmentError: The rate cannot be claimed from so few pictures.
+            EnrollmentError: The rate cannot be claimed from so few pictures, or one of them is in the bank.
         """
         references = self._state.references
         held_out = _as_pictures(calibration_good, "held-out")
+        known = [(reference.picture.name, reference.digest) for reference in references]
+        check_distinct([*known, *((picture.name, frame_digest(picture.frame)) for picture in held_out)])
         calibration = calibrate_bank(self._pipeline, references, held_out, false_alarm_rate, progress)
         with self._lock:
-            self._state = replace(self._state, calibration=calibration)
+            self._change(calibration=calibration)
         return calibration
 
     def set_threshold(self, threshold: float) -> None:
@@ -334,7 +382,7 @@ class Detector:
             EnrollmentError: It is not a finite number of at least 0.
         """
         with self._lock:
-            self._state = replace(self._state, calibration=by_hand(self._state.calibration, threshold))
+            self._change(calibration=by_hand(self._state.calibration, threshold))
 
     # -- looking at it ---------------------------------------------------------------------------------
 
@@ -396,6 +444,15 @@ def _find_regions(
     pixel_threshold: float, anomaly_map: NDArray[np.float32], is_anomaly: bool
 ) -> tuple[Region, ...]:
     return find_regions(anomaly_map, pixel_threshold, at_least_one=is_anomaly)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """``name``, numbered where there is one already: undo says by name what it took back."""
+    number, candidate = 1, name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name} ({number})"
+    return candidate
 
 
 @contextlib.contextmanager

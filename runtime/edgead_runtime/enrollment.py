@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from edgead_runtime.anomaly_map import make_map
 from edgead_runtime.bank import Reference, embed_reference, normalize, search
-from edgead_runtime.calibration import NormalScore, calibrate, guess_from_self_similarity
+from edgead_runtime.calibration import (
+    NormalScore,
+    calibrate,
+    check_rate,
+    guess_from_self_similarity,
+)
 from edgead_runtime.encoder import Encoder, PatchFeatures
 from edgead_runtime.errors import EnrollmentError
 from edgead_runtime.images import Frame, Picture
@@ -84,9 +89,19 @@ class Pipeline:
         distances = search(tokens, references, leave_out=leave_out).reshape(self.encoder.manifest.grid)
         return distances if mask is None else np.where(mask, distances, np.float32(0))
 
+    def make_map(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NDArray[np.float32]:
+        """Map ``[H, W]`` of a frame of this size from its distances ``[rows, columns]``."""
+        whole = self.recipe.map_extent == "frame"
+        return make_map(
+            distances,
+            frame_hw,
+            self.recipe.smoothing_sigma_px,
+            inspected_hw=None if whole else self.encoder.preprocessor.plan(frame_hw).inspected_hw(frame_hw),
+        )
+
     def normal_score(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NormalScore:
         """Image score and map peak of a good picture."""
-        anomaly_map = make_map(distances, frame_hw, self.recipe.smoothing_sigma_px)
+        anomaly_map = self.make_map(distances, frame_hw)
         return NormalScore(
             image=image_score(distances, self.recipe.top_fraction), map_peak=float(anomaly_map.max())
         )
@@ -123,6 +138,27 @@ def encode_as_taken(
         features.append(encoder.encode(picture.frame, layer=recipe.layer))
     progress("encode", len(good), len(good))
     return tuple(features)
+
+
+def check_distinct(digests: Sequence[tuple[str, str]]) -> None:
+    """Refuse the same picture twice.
+
+    Leaving a picture out of the bank means nothing while its copy stays in: it scores 0, and the threshold
+    with it.
+
+    Args:
+        digests: Name and :func:`edgead_runtime.images.frame_digest` of every good picture.
+
+    Raises:
+        EnrollmentError: Two are the same.
+    """
+    seen: dict[str, str] = {}
+    for name, digest in digests:
+        if digest in seen:
+            raise EnrollmentError(
+                f"{seen[digest]} and {name} are the same picture", "Remove one of them; each must be another."
+            )
+        seen[digest] = name
 
 
 def decide_mask(encoder: Encoder, recipe: Recipe, features: Sequence[PatchFeatures]) -> MaskDecision:
@@ -195,8 +231,9 @@ def calibrate_bank(
         progress: Told of the stage ``calibrate``.
 
     Raises:
-        EnrollmentError: The rate cannot be claimed from so few pictures.
+        EnrollmentError: The rate cannot be claimed from so few pictures, or they are all but the same.
     """
+    check_rate(len(held_out) or len(references), false_alarm_rate, held_out=bool(held_out))
     if held_out:
         scores = []
         for done, picture in enumerate(held_out):
@@ -214,11 +251,6 @@ def calibrate_bank(
             scores.append(pipeline.normal_score(distances, reference.frame_hw))
         progress("calibrate", len(references), len(references))
         return calibrate(scores, "leave-one-out", false_alarm_rate)
-    if false_alarm_rate is not None:
-        raise EnrollmentError(
-            "no false-alarm rate can be claimed from one good picture",
-            "Give more good pictures, or leave --false-alarm-rate out.",
-        )
     reference = references[0]
     distances = self_distances(reference.unrotated, pipeline.encoder.manifest.grid)
     if reference.mask is not None:

@@ -6,15 +6,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgead_runtime.errors import OutputError
 
 _CHUNK_BYTES = 1 << 20
-_TEMPORARY = ".edgead-"  # not the final name: that may already be as long as a name can be
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -49,11 +48,9 @@ def _is_elsewhere(error: OSError, *places: Path) -> bool:
     return not any(place == named or place in named.parents for place in places)
 
 
-def _umask() -> int:
-    # os.umask cannot be read without being set; mkstemp and mkdtemp ignore it and use 0600/0700.
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _temporary(path: Path, kind: str) -> Path:
+    """A name beside ``path`` that nothing has; mkstemp would make it readable to its owner alone."""
+    return path.parent / f".edgead-{secrets.token_hex(8)}.{kind}"
 
 
 def _fsync_folder(path: Path) -> None:
@@ -87,14 +84,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
         OutputError: The file cannot be written. What was at ``path`` is still whole.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=".part", dir=path.parent)
+        temporary = _temporary(path, "part")
+        temporary.touch(exist_ok=False)
     except OSError as error:
         raise output_error(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -137,12 +132,12 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         if path.exists() and not overwrite and any(path.iterdir()):
             raise OutputError(f"{path} exists already", "Choose another name, or say --overwrite.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, suffix=".part", dir=path.parent))
+        temporary = _temporary(path, "part")
+        temporary.mkdir()
     except OSError as error:
         raise output_error(path, error) from error
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         _fsync_files(temporary)
         _replace_folder(temporary, path)
         _fsync_folder(path.parent)
@@ -159,7 +154,8 @@ def _replace_folder(new: Path, path: Path) -> None:
     if not path.exists():
         new.replace(path)
         return
-    old = Path(tempfile.mkdtemp(prefix=_TEMPORARY, suffix=".old", dir=path.parent))
+    old = _temporary(path, "old")
+    old.mkdir()
     aside = old / path.name
     try:
         path.replace(aside)

@@ -6,11 +6,11 @@ looks like a defect.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,9 @@ from edgead_runtime.errors import PictureError
 
 Frame = NDArray[np.uint8]
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jp2", ".pgm", ".ppm"}
+)
 MIN_SIDE_PX = 16
 MAX_PIXELS = 175_000_000
 """About 525 MB decoded. Above it a picture is refused rather than the machine brought to its knees.
@@ -33,19 +35,75 @@ _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _TWELVE_BIT_MAX = 4095
 
 
-@dataclass(frozen=True, eq=False)
 class Picture:
-    """A named frame and, where it came from a file, that file's bytes as they were."""
+    """A named frame and, where it came from a file, that file's bytes as they were.
 
-    name: str
-    frame: Frame
-    """``[H, W, 3]`` uint8, BGR."""
-    encoded: bytes | None = None
-    suffix: str = ".png"
+    Args:
+        name: What a person calls it.
+        frame: ``[H, W, 3]`` uint8, BGR; ``None``: decoded from ``encoded`` each time it is asked for.
+        encoded: The file's bytes.
+        suffix: The file's, lower case, with its dot.
+    """
+
+    def __init__(
+        self, name: str, frame: Frame | None = None, encoded: bytes | None = None, suffix: str = ".png"
+    ) -> None:
+        if frame is None and encoded is None:
+            raise ValueError("a picture needs a frame or a file's bytes")
+        self.name = name
+        self.encoded = encoded
+        self.suffix = suffix
+        self._frame = frame
+
+    @property
+    def frame(self) -> Frame:
+        """``[H, W, 3]`` uint8, BGR.
+
+        Raises:
+            PictureError: The bytes are not a usable picture.
+        """
+        if self._frame is not None:
+            return self._frame
+        return decode_picture(self.encode(), self.name).frame
 
     def encode(self) -> bytes:
         """The file's own bytes, or the frame as PNG."""
         return self.encoded if self.encoded is not None else encode_png(self.frame)
+
+    def renamed(self, name: str) -> Picture:
+        """The same picture under another name."""
+        return Picture(name, self._frame, self.encoded, self.suffix)
+
+    def stored(self) -> Picture:
+        """The same picture without its decoded frame, which is twenty times the size of a JPEG."""
+        return Picture(self.name, None, self.encode(), self.suffix)
+
+
+def frame_digest(frame: Frame) -> str:
+    """Hash of size and pixels, to tell whether two frames are the same."""
+    digest = hashlib.blake2b(repr(frame.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(frame).data)
+    return digest.hexdigest()
+
+
+def files_passed_over(paths: Iterable[Path]) -> list[Path]:
+    """Files in the folders among ``paths`` that :func:`find_pictures` does not take for pictures."""
+    return [
+        entry
+        for path in paths
+        if path.is_dir()
+        for entry in sorted(_visible_files(path))
+        if entry.suffix.lower() not in PICTURE_SUFFIXES
+    ]
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    for entry in folder.rglob("*"):
+        # A link that leads nowhere is a file that cannot be read, not one that is not there.
+        if (entry.is_file() or entry.is_symlink()) and not any(
+            part.startswith(".") for part in entry.relative_to(folder).parts
+        ):
+            yield entry
 
 
 def find_pictures(paths: Iterable[Path]) -> list[Path]:
@@ -57,14 +115,9 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = (
-                entry
-                for entry in path.rglob("*")
-                if entry.suffix.lower() in PICTURE_SUFFIXES
-                and entry.is_file()
-                and not any(part.startswith(".") for part in entry.relative_to(path).parts)
+            found.extend(
+                sorted(entry for entry in _visible_files(path) if entry.suffix.lower() in PICTURE_SUFFIXES)
             )
-            found.extend(sorted(inside))
         elif path.exists():
             found.append(path)
         else:
@@ -101,6 +154,7 @@ def decode_picture(data: bytes, name: str) -> Picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
                 _check_size(image.width, image.height, name)
+                _check_single(image, name)
                 # Known only until the pixels are read.
                 deep = any(_SIXTEEN_BIT_COLOR.search(str(tile[3])) for tile in image.tile)
                 rgb = _to_rgb(ImageOps.exif_transpose(image), name)
@@ -115,6 +169,13 @@ def decode_picture(data: bytes, name: str) -> Picture:
     except Exception as error:
         raise PictureError(f"{name} is damaged ({error})", "Take or copy the picture again.") from error
     return Picture(name=name, frame=bgr(rgb), encoded=data, suffix=Path(name).suffix.lower() or ".png")
+
+
+def _check_single(image: Image.Image, name: str) -> None:
+    # Inspecting the first of several pictures would pass the others unseen.
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1:
+        raise PictureError(f"{name} holds {pages} pictures", "Save each as a file of its own.")
 
 
 def _check_size(width: int, height: int, name: str) -> None:

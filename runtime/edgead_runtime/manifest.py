@@ -177,8 +177,8 @@ class Calibration(_Record, frozen=True, kw_only=True):
     """
 
     method: Literal["leave-one-out", "held-out", "self-similarity", "manual"]
-    threshold: float
-    pixel_threshold: float
+    threshold: Annotated[float, msgspec.Meta(ge=0)]
+    pixel_threshold: Annotated[float, msgspec.Meta(ge=0)]
     pictures: int
     attainable_false_alarm_rate: float
     false_alarm_rate: float | None
@@ -194,6 +194,8 @@ class ReferenceRecord(_Record, frozen=True, kw_only=True):
     mask: str | None
     height: int
     width: int
+    digest: str
+    """Of its pixels: the same part enrolled twice is noticed without decoding what is kept."""
     added: Literal["enrollment", "add_good"]
 
 

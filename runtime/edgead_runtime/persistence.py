@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +18,7 @@ from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.enrollment import Pipeline
 from edgead_runtime.errors import BundleError, EncoderMismatchError, EncoderNotFoundError
-from edgead_runtime.images import Picture, decode_picture
+from edgead_runtime.images import Picture
 from edgead_runtime.manifest import (
     DETECTOR_SCHEMA_VERSION,
     Calibration,
@@ -27,6 +27,7 @@ from edgead_runtime.manifest import (
     ReferenceRecord,
 )
 
+_LENGTH_TOLERANCE = 1e-3
 _PLAIN_SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
@@ -84,6 +85,7 @@ def _record(index: int, reference: Reference) -> ReferenceRecord:
         mask=None if reference.mask is None else f"mask/{index:04d}",
         height=reference.frame_hw[0],
         width=reference.frame_hw[1],
+        digest=reference.digest,
         added=reference.added,
     )
 
@@ -97,7 +99,7 @@ def load_references(bundle: LoadedBundle, encoder: Encoder, path: Path) -> tuple
     """The bank of a bundle, checked against its encoder.
 
     Raises:
-        BundleError: An array is missing or has not the encoder's shape.
+        BundleError: An array is missing, has not the encoder's shape, or holds no features.
     """
     rows, columns = encoder.manifest.grid
     patches = rows * columns
@@ -120,22 +122,33 @@ def load_references(bundle: LoadedBundle, encoder: Encoder, path: Path) -> tuple
                 f"{path}: {record.tokens} has shape {tokens.shape}, which does not fit its encoder",
                 "Enrol the detector again.",
             )
+        _check_normalized(tokens, f"{path}: {record.tokens}")
         references.append(
             Reference(
                 # A picture may have been given a name without its file's suffix.
-                picture=replace(
-                    decode_picture(bundle.pictures[record.picture], record.name),
+                picture=Picture(
+                    record.name,
+                    encoded=bundle.pictures[record.picture],
                     suffix=PurePosixPath(record.picture).suffix,
                 ),
                 tokens=tokens.view(),
                 mask=None if mask is None else mask.astype(np.bool_),
                 patches=patches,
+                frame_hw=(record.height, record.width),
+                digest=record.digest,
                 added=record.added,
             )
         )
     if not references:
         raise BundleError(f"{path} holds no reference", "Enrol the detector again.")
     return tuple(references)
+
+
+def _check_normalized(tokens: NDArray[np.generic], where: str) -> None:
+    """Refuse rows that are neither of length 1 nor zero: distances to them would be no distances."""
+    lengths = np.linalg.norm(tokens.astype(np.float32, copy=False), axis=1)
+    if not np.all((np.abs(lengths - 1) < _LENGTH_TOLERANCE) | (lengths == 0)):
+        raise BundleError(f"{where} holds values that are no features", "Enrol the detector again.")
 
 
 def locate_encoder(path: Path, bundle: LoadedBundle) -> EncoderBundle:

@@ -25,6 +25,11 @@ class ResizePlan:
     squeezed: bool
     """The aspect was changed to make the frame fit."""
 
+    def inspected_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        """Size of the part of the frame, from its top left, that the input shows."""
+        rows, columns = self.uninspected_px(frame_hw)
+        return frame_hw[0] - rows, frame_hw[1] - columns
+
     def uninspected_px(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
         """Rows at the bottom and columns at the right of the *frame* that the crop cuts off."""
         rows, columns = (

@@ -12,7 +12,9 @@ from edgead_runtime.errors import RecipeError
 
 MaskMode = Literal["auto", "on", "off"]
 Morphology = Literal["official", "2d"]
+MapExtent = Literal["inspected", "frame"]
 
+_MAX_SIGMA_PX = 200
 EIGHT_TURNS: tuple[float, ...] = (0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0)
 
 
@@ -42,6 +44,9 @@ class Recipe:
     """Share of the patches whose mean distance is the image score."""
     smoothing_sigma_px: float = 4.0
     """Gaussian on the map, in pixels of the frame; 0 for none."""
+    map_extent: MapExtent = "inspected"
+    """Where an encoder crops its frames: ``inspected`` puts the map over the part that was seen; ``frame``
+    stretches it over the whole frame as the authors' release does, which shifts it by up to a patch."""
 
     def __post_init__(self) -> None:
         if not self.rotations_deg or self.rotations_deg[0] != 0:
@@ -61,10 +66,10 @@ class Recipe:
                 f"recipe '{self.name}': top_fraction {self.top_fraction} is not in (0, 1]",
                 "The paper has 0.01.",
             )
-        if not (math.isfinite(self.smoothing_sigma_px) and self.smoothing_sigma_px >= 0):
+        if not 0 <= self.smoothing_sigma_px <= _MAX_SIGMA_PX:
             raise RecipeError(
-                f"recipe '{self.name}': smoothing_sigma_px {self.smoothing_sigma_px} is negative",
-                "Give pixels, 0 for no smoothing.",
+                f"recipe '{self.name}': smoothing_sigma_px {self.smoothing_sigma_px} is not 0 to {_MAX_SIGMA_PX}",
+                "Give pixels of the frame, 0 for no smoothing; the paper has 4.",
             )
 
     def with_(self, **changes: Any) -> Recipe:

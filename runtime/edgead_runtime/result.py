@@ -52,7 +52,8 @@ class Result:
     @property
     def is_anomaly(self) -> bool:
         """Whether the score is above the threshold."""
-        return self.score > self.threshold
+        # Not "above": a score that is no number must never pass as good.
+        return not self.score <= self.threshold
 
     @property
     def timings_ms(self) -> Mapping[str, float]:
@@ -64,6 +65,7 @@ class Result:
         """Anomaly map ``[H, W]`` at the size of the frame, in units of patch distance."""
         start = time.perf_counter()
         anomaly_map = self._make_map()
+        anomaly_map.flags.writeable = False  # the regions are found in it later
         self._timings_ms["map"] = (time.perf_counter() - start) * 1e3
         return anomaly_map
 

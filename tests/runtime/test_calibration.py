@@ -65,13 +65,13 @@ def test_equal_scores_raise_no_alarm_on_one_more_of_them():
 @given(st.integers(1, 60), st.floats(1e-4, 0.999))
 def test_the_remedy_for_too_few_pictures_is_right(n, rate):
     try:
-        calibration = calibrate(_scores(range(n)), "leave-one-out", rate)
+        calibration = calibrate(_scores(range(1, n + 1)), "leave-one-out", rate)
     except EnrollmentError as error:
         enough = int(re.search(r"at least (\d+) good pictures", error.remedy).group(1))
         assert enough > n
-        calibrate(_scores(range(enough)), "leave-one-out", rate)
+        calibrate(_scores(range(1, enough + 1)), "leave-one-out", rate)
         with pytest.raises(EnrollmentError):
-            calibrate(_scores(range(enough - 1)), "leave-one-out", rate)
+            calibrate(_scores(range(1, enough)), "leave-one-out", rate)
     else:
         assert calibration.false_alarm_rate <= rate + 1e-9
 
@@ -79,9 +79,9 @@ def test_the_remedy_for_too_few_pictures_is_right(n, rate):
 @pytest.mark.parametrize("n", range(1, 40))
 def test_the_rate_named_in_the_remedy_is_granted(n):
     with pytest.raises(EnrollmentError) as caught:
-        calibrate(_scores(range(n)), "leave-one-out", 0.0001)
+        calibrate(_scores(range(1, n + 1)), "leave-one-out", 0.0001)
     percent = float(re.search(r"ask for ([\d.]+)%", caught.value.remedy).group(1))
-    calibrate(_scores(range(n)), "leave-one-out", percent / 100)
+    calibrate(_scores(range(1, n + 1)), "leave-one-out", percent / 100)
 
 
 @pytest.mark.parametrize(("one_in", "n"), [(k, k - 1) for k in (2, 3, 10, 20, 49, 98, 100, 1000)])

@@ -1,6 +1,7 @@
 """The detector as its user has it: enrol, inspect, learn, keep."""
 
 import dataclasses
+import pickle
 import shutil
 import threading
 import time
@@ -9,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from edgead_runtime import Detector, Encoder, Picture
+from edgead_runtime.anomaly_map import make_map
 from edgead_runtime.bank import normalize, rotate
 from edgead_runtime.errors import (
+    EdgeadError,
     EngineUnavailableError,
     EnrollmentError,
     FrameSizeError,
@@ -198,10 +201,11 @@ def test_the_order_is_that_of_enrolment_then_of_adding(mini_encoder, part, quick
 def test_a_reused_camera_buffer_does_not_change_the_bank(mini_encoder, part, quick):
     buffer = part(0)
     detector = Detector.enroll(mini_encoder, [buffer, part(1)], recipe=quick)
+    buffer[:] = part(2)
     detector.add_good(buffer)
     buffer[:] = 0
     assert np.array_equal(detector.references[0].picture.frame, part(0))
-    assert np.array_equal(detector.references[2].picture.frame, part(0))
+    assert np.array_equal(detector.references[2].picture.frame, part(2))
 
 
 def test_recalibrate_uses_what_was_added(detector, defective):
@@ -246,7 +250,9 @@ def test_calls_see_one_bank_or_the_other_while_it_changes(detector, defective):
 
 def test_two_threads_that_add_lose_nothing(detector, part):
     with ThreadPoolExecutor(8) as pool:
-        names = list(pool.map(lambda number: detector.add_good(part(number), name=str(number)), range(24)))
+        names = list(
+            pool.map(lambda number: detector.add_good(part(number), name=str(number)), range(40, 64))
+        )
     assert sorted(reference.picture.name for reference in detector.references[4:]) == sorted(names)
     assert sorted(detector.undo() for _ in names) == sorted(names)
 
@@ -448,13 +454,13 @@ def test_timings(detector, mini_encoder, good_frames, quick):
 
 def test_the_map_is_made_when_asked_for_and_once(detector, good_frames, monkeypatch):
     made = []
-    genuine = detector.__call__.__globals__["make_map"]
+    genuine = make_map
 
-    def counting(*arguments):
+    def counting(*arguments, **options):
         made.append(arguments)
-        return genuine(*arguments)
+        return genuine(*arguments, **options)
 
-    monkeypatch.setattr("edgead_runtime.detector.make_map", counting)
+    monkeypatch.setattr("edgead_runtime.enrollment.make_map", counting)
     result = detector(good_frames[0])
     _ = result.score, result.is_anomaly, result.patch_distances, result.timings_ms, repr(result)
     assert made == []
@@ -534,3 +540,81 @@ def test_the_right_encoder_beside_the_file_wins_over_a_new_one_at_the_old_place(
     build_bundle(old, seed=2)
     with Detector.load(moved) as loaded:
         assert loaded.encoder.fingerprint == fingerprint
+
+
+def test_the_same_picture_twice_is_refused(mini_encoder, good_frames, quick):
+    """It would score 0 against its copy, and the threshold with it."""
+    copied = Picture("copy.png", good_frames[0].copy())
+    with pytest.raises(EnrollmentError, match=r"reference-000 and copy\.png are the same picture"):
+        Detector.enroll(mini_encoder, [*good_frames[:3], copied], recipe=quick)
+    with pytest.raises(EnrollmentError, match="the same picture"):
+        Detector.enroll(mini_encoder, good_frames[:3], calibration_good=good_frames[2:5], recipe=quick)
+
+
+def test_what_is_in_the_bank_is_not_added_again(detector, good_frames, part):
+    with pytest.raises(EnrollmentError, match="the same picture"):
+        detector.add_good(good_frames[0])
+    with pytest.raises(EnrollmentError, match="the same picture"):
+        detector.recalibrate([part(50), good_frames[1]])
+    assert [detector.add_good(part(number), name="new") for number in (51, 52)] == ["new", "new (2)"]
+
+
+def test_pictures_that_are_all_but_copies_make_no_threshold(mini_encoder, good_frames, quick):
+    burst = [good_frames[0].copy() for _ in range(3)]
+    for number, frame in enumerate(burst):
+        frame[0, 0] = number  # one pixel of sensor noise
+    with pytest.raises(EnrollmentError, match="all but copies"):
+        Detector.enroll(mini_encoder, burst, recipe=quick)
+
+
+@pytest.mark.parametrize(("count", "rate"), [(1, 0.5), (4, 0.01), (4, 5.0)])
+def test_a_rate_is_refused_before_any_work(good_frames, quick, count, rate):
+    with pytest.raises(EnrollmentError, match="false-alarm rate"):
+        Detector.enroll("no such encoder", good_frames[:count], recipe=quick, false_alarm_rate=rate)
+
+
+def test_a_defect_is_found_where_it_is_in_a_frame_that_is_cropped(build_bundle, quick, tmp_path):
+    """The map lies over what was inspected; nothing is painted on the strip that was cut off."""
+    bundle = build_bundle(tmp_path / "wide", height=112, width=168)
+    rng = np.random.default_rng(3)
+    good = [
+        np.kron(rng.integers(90, 110, (48, 75, 3)), np.ones((10, 10, 1))).astype(np.uint8) for _ in range(3)
+    ]
+    bad = good[0].copy()
+    bad[200:260, 560:620] = 255  # near the right, where stretching shifts most
+    with Detector.enroll(bundle, good, recipe=quick.with_(smoothing_sigma_px=0)) as detector:
+        plan = detector.encoder.preprocessor.plan((480, 750))
+        assert plan.uninspected_px((480, 750)) == (0, 30)
+        anomaly_map = detector(bad).map
+        row, column = np.unravel_index(anomaly_map.argmax(), anomaly_map.shape)
+        assert 200 - 60 <= row <= 260 + 60
+        assert 560 - 15 <= column <= 620 + 15
+        assert not anomaly_map[:, 720:].any()
+        assert anomaly_map[:, :720].any()
+
+
+def test_a_detector_goes_to_another_process_by_its_path(detector, mini_bundle, part, defective, tmp_path):
+    path = tmp_path / "part.edgead"
+    with pytest.raises(EdgeadError, match="as it was loaded"):
+        pickle.dumps(detector)
+    detector.save(path)
+    with Detector.load(path, threads=1) as loaded:
+        sent = pickle.dumps(loaded)
+        assert len(sent) < 2000
+        with pickle.loads(sent) as received:
+            assert received(defective.frame).score == loaded(defective.frame).score
+        loaded.add_good(part(60))
+        with pytest.raises(EdgeadError, match="as it was loaded"):
+            pickle.dumps(loaded)
+
+
+def test_loading_decodes_no_picture(detector, mini_encoder, tmp_path, monkeypatch):
+    path = tmp_path / "part.edgead"
+    detector.save(path)
+    monkeypatch.setattr("edgead_runtime.images.decode_picture", None)
+    assert len(Detector.load(path, encoder=mini_encoder).references) == len(detector.references)
+
+
+def test_a_map_cannot_be_changed_under_its_regions(detector, defective):
+    with pytest.raises(ValueError, match="read-only"):
+        detector(defective.frame).map[0, 0] = 1

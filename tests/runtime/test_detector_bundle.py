@@ -68,7 +68,7 @@ def test_round_trip(mini_encoder, good_frames, quick, defective, tmp_path, mask,
     recipe = quick.with_(mask=mask, rotations_deg=rotations)
     jpeg = decode_picture(encode_jpeg(good_frames[2]), "a.jpeg")
     before = Detector.enroll(mini_encoder, [*good_frames[:2], jpeg], recipe=recipe, false_alarm_rate=0.5)
-    before.add_good(jpeg, name="renamed: ../x")
+    before.add_good(decode_picture(encode_jpeg(good_frames[3]), "b.jpeg"), name="renamed: ../x")
     before.save(path, self_contained=self_contained)
     with Detector.load(path, threads=1) as after:
         _same(before, after)
@@ -363,7 +363,7 @@ def test_a_member_the_manifest_does_not_list_is_not_used(copy, missing):
         Detector.load(copy)
 
 
-TOKENS = np.ones((64, 16), np.float32)
+TOKENS = np.full((64, 16), 0.25, np.float32)
 MASK = np.ones((8, 8), np.uint8)
 WHOLE = {"tokens/0000": TOKENS, "tokens/0001": TOKENS, "mask/0000": MASK, "mask/0001": MASK}
 
@@ -397,10 +397,28 @@ def test_arrays_that_are_none(copy, arrays):
         Detector.load(copy)
 
 
-def test_a_picture_that_is_none(copy, mini_encoder):
-    _rewrite(copy, members={"references/0000.jpg": b"not a picture"})
-    with pytest.raises(EdgeadError, match="Prüfteil"):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.01, 1000.0])
+def test_tokens_that_are_no_features_are_refused(copy, mini_encoder, value):
+    """A score that is not a number, or 0 for everything, would pass every defect."""
+    tokens = TOKENS.copy()
+    tokens[7] = value
+    _rewrite(copy, members={"arrays.safetensors": save_tensors({**WHOLE, "tokens/0001": tokens})})
+    with pytest.raises(BundleError, match="tokens/0001 holds values that are no features"):
         Detector.load(copy, encoder=mini_encoder)
+
+
+def test_a_threshold_below_zero_is_refused(copy, mini_encoder):
+    _rewrite(copy, manifest=lambda text: text["calibration"].update(threshold=-1.0))
+    with pytest.raises(BundleError, match="threshold"):
+        Detector.load(copy, encoder=mini_encoder)
+
+
+def test_a_picture_that_is_none_stops_who_looks_at_it_and_not_the_line(copy, mini_encoder, good_frames):
+    _rewrite(copy, members={"references/0000.jpg": b"not a picture"})
+    detector = Detector.load(copy, encoder=mini_encoder)
+    assert detector(good_frames[1]).score == pytest.approx(0, abs=1e-5)
+    with pytest.raises(EdgeadError, match="Prüfteil"):
+        _ = detector.references[0].picture.frame
 
 
 def _set(**fields):

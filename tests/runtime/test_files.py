@@ -67,12 +67,11 @@ def test_a_fault_while_writing_leaves_the_old_file(tmp_path, fault, seen, existe
     assert not existed or path.read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("stage", ["chmod", "replace"])
 @pytest.mark.parametrize(("fault", "seen"), FAULTS)
-def test_a_fault_while_finishing_leaves_the_old_file(tmp_path, monkeypatch, stage, fault, seen):
+def test_a_fault_while_finishing_leaves_the_old_file(tmp_path, monkeypatch, fault, seen):
     path = tmp_path / "out.bin"
     path.write_bytes(b"old")
-    _fail_at(monkeypatch, stage, fault)
+    _fail_at(monkeypatch, "replace", fault)
     with pytest.raises(seen):
         write_atomic(path, b"new")
     assert _names(tmp_path) == ["out.bin"]
@@ -195,7 +194,7 @@ def test_a_fault_while_filling_leaves_the_old_folder(old_folder, fault, seen):
     assert _names(old_folder.parent) == ["out"]
 
 
-@pytest.mark.parametrize("stage", ["chmod", "old aside", "new in place"])
+@pytest.mark.parametrize("stage", ["old aside", "new in place"])
 @pytest.mark.parametrize(("fault", "seen"), FAULTS)
 def test_a_fault_while_swapping_leaves_the_old_folder(old_folder, monkeypatch, stage, fault, seen):
     if stage == "new in place":
@@ -210,7 +209,7 @@ def test_a_fault_while_swapping_leaves_the_old_folder(old_folder, monkeypatch, s
 
         monkeypatch.setattr(Path, "replace", replace)
     else:
-        _fail_at(monkeypatch, "chmod" if stage == "chmod" else "replace", fault)
+        _fail_at(monkeypatch, "replace", fault)
     with pytest.raises(seen), atomic_folder(old_folder, overwrite=True) as folder:
         _fill(folder, b"new")
     assert _content(old_folder) == b"old"

@@ -10,10 +10,12 @@ import pytest
 from edgead_runtime.errors import PictureError
 from edgead_runtime.images import (
     MAX_PIXELS,
+    Picture,
     check_frame,
     decode_picture,
     encode_jpeg,
     encode_png,
+    files_passed_over,
     find_pictures,
     read_picture,
 )
@@ -195,11 +197,13 @@ def test_a_turned_sixteen_bit_picture():
 
 
 @pytest.mark.parametrize(("file_format", "suffix"), [("GIF", ".gif"), ("TIFF", ".tif"), ("WEBP", ".webp")])
-def test_of_several_pages_the_first_is_read(file_format, suffix):
+def test_several_pages_are_refused(file_format, suffix):
+    """Reading the first alone would pass the others unseen."""
     pages = [Image.new("RGB", (W, H), color) for color in ("red", "lime", "blue")]
     options = {"lossless": True} if file_format == "WEBP" else {}
     data = _bytes(pages[0], file_format, save_all=True, append_images=pages[1:], **options)
-    assert (_frame(data, "pages" + suffix) == (0, 0, 255)).all()
+    with pytest.raises(PictureError, match="holds 3 pictures"):
+        _frame(data, "pages" + suffix)
 
 
 # What is not a picture
@@ -370,3 +374,25 @@ def test_what_is_not_a_frame_is_refused_with_the_way_out(frame):
 def test_an_empty_frame_is_too_small():
     with pytest.raises(PictureError, match="0 x 0"):
         check_frame(np.zeros((0, 0, 3), np.uint8))
+
+
+def test_files_that_are_no_pictures_are_told_apart(tmp_path):
+    for name in ("part.png", "notes.txt", "clip.mp4", ".hidden.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert [path.name for path in files_passed_over([tmp_path, tmp_path / "part.png"])] == [
+        "clip.mp4",
+        "notes.txt",
+    ]
+    # A link that leads nowhere is found, so that it is reported as unreadable.
+    assert [path.name for path in find_pictures([tmp_path])] == ["gone.png", "part.png"]
+
+
+def test_a_stored_picture_is_decoded_when_asked_for():
+    frame = np.random.default_rng(0).integers(0, 255, (32, 48, 3)).astype(np.uint8)
+    stored = Picture("a.png", frame).stored()
+    assert stored.encoded is not None
+    assert np.array_equal(stored.frame, frame)
+    assert stored.renamed("b.png").name == "b.png"
+    with pytest.raises(ValueError, match="frame or a file"):
+        Picture("nothing")
