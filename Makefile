@@ -19,7 +19,7 @@ help:
 	@echo "make bench   measure latency, memory and accuracy on this machine"
 
 $(READY): $(PROJECTS) constraints/dev.txt
-	@echo "Setting up $(VENV): torch and the rest, about 1.5 GB and a minute or two"
+	@echo "Setting up $(VENV): about 1.5 GB with a CPU build of torch, several more with a CUDA one"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade pip
 	$(PIP) install --quiet -c constraints/dev.txt -e "./runtime[cpu]" -e ./export -e .

@@ -13,6 +13,7 @@ from typing import Any
 from edgead_runtime.anomaly_map import Region
 
 RESULTS_JSONL = "results.jsonl"
+OVERLAYS = "overlays"
 RESULTS_CSV = "results.csv"
 
 _CSV_COLUMNS = (
@@ -58,7 +59,14 @@ PictureRecord = InspectedPicture | FailedPicture
 
 def shown_path(path: Path) -> str:
     """A path as text that can always be written as UTF-8, whatever bytes the file system holds."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
+    text = os.fsencode(path).decode("utf-8", errors="replace")
+    # A spreadsheet takes a cell that begins so for a formula.
+    return f"./{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def writable(text: str) -> str:
+    """Text that may hold a file's name, such that it can always be written as UTF-8."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def to_json_object(record: PictureRecord, provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +88,8 @@ def write_results_jsonl(path: Path, records: Iterable[PictureRecord], provenance
 
 def write_results_csv(path: Path, records: Iterable[PictureRecord]) -> None:
     """Write one row a picture for a spreadsheet; the columns are the same for every version 0 release."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    # With a byte order mark, without which Excel garbles every name that is not English.
+    with path.open("w", encoding="utf-8-sig", newline="") as stream:
         writer = csv.DictWriter(stream, _CSV_COLUMNS, restval="")
         writer.writeheader()
         for record in records:

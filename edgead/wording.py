@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgead_runtime.manifest import MaskDecision
 
 
 def count_of(number: int, noun: str) -> str:
     """``1 picture``, ``2 pictures``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shortened(names: Sequence[str], shown: int = 3) -> str:
+    """The first few of many names, and how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def sentence(text: str) -> str:

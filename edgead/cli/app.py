@@ -17,6 +17,7 @@ from edgead.cli import exit_codes
 from edgead.cli.demo import demo
 from edgead.cli.detect import detect
 from edgead.cli.enroll import enroll
+from edgead.cli.evaluate import SeveralValues, evaluate
 from edgead.cli.export import export
 from edgead.cli.failures import InterruptedByUserError, OutputClosedError, report_failure
 from edgead.cli.recipes import recipes
@@ -61,6 +62,7 @@ def start(
 app.command(epilog=exit_codes.EXPLANATION)(export)
 app.command(epilog=exit_codes.EXPLANATION)(enroll)
 app.command(epilog=exit_codes.EXPLANATION)(detect)
+app.command("eval", cls=SeveralValues, epilog=exit_codes.EXPLANATION)(evaluate)
 app.command(epilog=exit_codes.EXPLANATION)(demo)
 app.command()(recipes)
 

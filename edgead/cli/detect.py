@@ -9,7 +9,7 @@ import typer
 
 from edgead.cli import exit_codes
 from edgead.cli.options import Json, Overwrite, Quiet, Threads
-from edgead.cli.terminal import Terminal
+from edgead.cli.terminal import Terminal, warn_passed_over
 
 if TYPE_CHECKING:
     from edgead.jobs.detect import Detection
@@ -59,6 +59,7 @@ def detect(
     terminal = Terminal(quiet=quiet, as_json=as_json)
     check_results_folder(out, overwrite=overwrite)
     paths = pictures_to_inspect(pictures, out)
+    warn_passed_over(terminal, pictures)
     with Detector.load(detector_file, encoder=encoder, threads=threads, any_size=any_size) as detector:
         if threshold is not None:
             detector.set_threshold(threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgead.cli.options import Json, Overwrite, Quiet, Threads
-from edgead.cli.terminal import Terminal
+from edgead.cli.terminal import Terminal, warn_passed_over
 
 if TYPE_CHECKING:
     from edgead_runtime import Detector
@@ -135,13 +136,14 @@ def enroll(
         threshold=threshold,
         self_contained=self_contained,
     )
+    warn_passed_over(terminal, [good, *([calibrate] if calibrate else [])])
     check_outputs(plan.out, plan.sheet, good, overwrite=overwrite)
     with Encoder.load(encoder, threads=threads) as loaded, terminal.progress() as progress:
         detector = enroll_part(loaded, plan, progress)
     if not detector.provenance.official_weights:
         terminal.warn(f"these are not the official weights: {detector.provenance.weights}")
     say_enrollment(terminal, detector, plan)
-    terminal.say(f"Inspect pictures with: edgead detect {plan.out} PICTURES -o results")
+    terminal.say(f"Inspect pictures with: edgead detect {shlex.quote(str(plan.out))} PICTURES -o results")
     terminal.result(_summary(detector, plan))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,12 +61,20 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Turn a backbone into an encoder bundle, and check that it computes what torch computes."""
+    from edgead_export.backbones import get_backbone
+    from edgead_export.resolution import parse_resolution
+
     from edgead.jobs.bundle_folder import check_bundle_folder
 
     terminal = Terminal(quiet=quiet, as_json=as_json)
     target = out or Path(f"{backbone}_{res.replace(' ', '')}")
     blocks = parse_layers(layers or [])
     check_bundle_folder(target, overwrite=overwrite)
+    # What can be known to be wrong is said before torch takes its seconds to load.
+    spec = get_backbone(backbone)
+    parse_resolution(res, spec.patch_size)
+    if blocks:
+        spec.check_layers(blocks)
     terminal.step("loading torch")
     from edgead_export.export import ExportOptions, export_encoder
 
@@ -90,7 +99,8 @@ def export(
     say_parity(terminal, outcome.parity)
     terminal.say(f"Wrote {outcome.path} in {outcome.seconds:.0f} s.")
     terminal.say(
-        f"Enrol good pictures with: edgead enroll --encoder {outcome.path} --good FOLDER -o part.edgead"
+        f"Enrol good pictures with: edgead enroll --encoder {shlex.quote(str(outcome.path))} "
+        "--good FOLDER -o part.edgead"
     )
     terminal.result(_summary(outcome))
 

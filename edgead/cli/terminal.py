@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from edgead.wording import count_of
 
 if TYPE_CHECKING:
     from edgead_runtime.enrollment import Progress
@@ -69,3 +72,18 @@ class Terminal:
 
         with bars:
             yield show
+
+
+_SHOWN = 3
+
+
+def warn_passed_over(terminal: Terminal, paths: Sequence[Path]) -> None:
+    """Say which files in the folders given are not pictures by their suffix, and so are not looked at."""
+    from edgead_runtime.images import files_passed_over
+
+    others = files_passed_over(paths)
+    if others:
+        named = ", ".join(path.name for path in others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        terminal.warn(
+            f"not looked at, since not pictures by their suffix: {count_of(len(others), 'file')} ({named})"
+        )

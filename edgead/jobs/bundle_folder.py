@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgead_runtime.encoder_bundle import MANIFEST_NAME
-from edgead_runtime.errors import OutputError
+from edgead_runtime.encoder_bundle import MANIFEST_NAME, EncoderBundle
+from edgead_runtime.errors import BundleError
+
+from edgead.jobs.own_folder import FolderKind, check_own_folder
+
+
+def _is_bundle(folder: Path) -> bool:
+    try:
+        EncoderBundle.open(folder)
+    except BundleError:
+        return False
+    return True
+
+
+_BUNDLE = FolderKind(
+    name="an encoder bundle",
+    members=frozenset({MANIFEST_NAME, "encoder.onnx", "parity.json", "parity.png"}),
+    is_one=_is_bundle,
+    option="--out",
+)
 
 
 def check_bundle_folder(out: Path, *, overwrite: bool) -> None:
@@ -14,13 +32,4 @@ def check_bundle_folder(out: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: It is a file, holds a bundle and ``overwrite`` is off, or holds something else.
     """
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file, and an encoder bundle is a folder", "Give another --out.")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not (out / MANIFEST_NAME).is_file():
-        raise OutputError(
-            f"{out} holds files that are no encoder bundle, and they are not replaced", "Give another --out."
-        )
-    if not overwrite:
-        raise OutputError(f"{out} already holds an encoder bundle", "Add --overwrite, or give another --out.")
+    check_own_folder(out, _BUNDLE, overwrite=overwrite)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgead_export.downloads import fetch_wheel
 from edgead_export.export import ExportOptions, export_encoder
+from edgead_export.resolution import parse_resolution
 from edgead_runtime import Detector, Encoder, EncoderBundle, get_recipe
 from edgead_runtime.enrollment import Progress, ignore_progress
 from edgead_runtime.errors import BundleError, OutputError
@@ -150,7 +151,10 @@ def _is_what_is_asked_for(bundle: EncoderBundle, options: DemoOptions) -> bool:
     manifest = bundle.manifest
     if manifest.backbone != BACKBONE:
         return False
-    if (manifest.input.height, manifest.input.width) != (options.resolution, options.resolution):
+    # Rounded to whole patches, as the export rounds it.
+    resolution = parse_resolution(str(options.resolution), manifest.patch_size)
+    wanted = resolution.height, resolution.width
+    if (manifest.input.height, manifest.input.width) != wanted:
         return False
     if options.weights in {"hub", "standin"}:
         return manifest.weights.source.startswith(options.weights)

@@ -12,11 +12,10 @@ from edgead_runtime.enrollment import Progress, ignore_progress
 from edgead_runtime.errors import PictureError
 from edgead_runtime.images import Frame, encode_jpeg, read_picture
 
-from edgead.records import FailedPicture, InspectedPicture, PictureRecord, shown_path
+from edgead.records import OVERLAYS, FailedPicture, InspectedPicture, PictureRecord, shown_path
 from edgead.report.html import THUMBNAIL_PX, Thumbnails
 from edgead.report.overlay import draw_overlay, fit_longest_side
 
-OVERLAYS = "overlays"
 _STEM_CHARACTERS = 40
 
 

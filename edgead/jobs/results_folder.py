@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from edgead_runtime.errors import OutputError, PictureError
+from edgead_runtime.errors import PictureError
 from edgead_runtime.images import find_pictures
 
-from edgead.records import RESULTS_JSONL
+from edgead.jobs.own_folder import FolderKind, check_own_folder
+from edgead.records import OVERLAYS, RESULTS_CSV, RESULTS_JSONL
 
 REPORT_HTML = "report.html"
+
+
+def _is_results(folder: Path) -> bool:
+    try:
+        with (folder / RESULTS_JSONL).open(encoding="utf-8") as stream:
+            first = json.loads(stream.readline() or "{}")
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and "provenance" in first
+
+
+_RESULTS = FolderKind(
+    name="results",
+    members=frozenset({REPORT_HTML, RESULTS_JSONL, RESULTS_CSV, OVERLAYS}),
+    is_one=_is_results,
+    option="-o",
+)
 
 
 def check_results_folder(out: Path, *, overwrite: bool) -> None:
     """Check before the work that results can go to ``out``.
 
     Raises:
-        OutputError: It is a file, holds something and ``overwrite`` is off, or was not written by edgead.
+        OutputError: It is a file, holds results and ``overwrite`` is off, or holds something else.
     """
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file, and results are a folder", "Give the name of a folder after -o.")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not (out / RESULTS_JSONL).is_file():
-        raise OutputError(
-            f"{out} holds files that edgead did not write, and they are not replaced",
-            "Give a new folder after -o.",
-        )
-    if not overwrite:
-        raise OutputError(f"{out} already holds results", "Add --overwrite, or give a new folder after -o.")
+    check_own_folder(out, _RESULTS, overwrite=overwrite)
 
 
 def pictures_to_inspect(paths: list[Path], out: Path) -> list[Path]:

@@ -15,6 +15,9 @@ _BOTTOM = 26
 _BINS = 24
 _MAX_ALIGNED_BINS = 60
 
+# Scores below are rounding; a scale made for them would divide by next to nothing.
+_NOTHING = 1e-9
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -101,7 +104,7 @@ def make_histogram(scores: Mapping[str, Sequence[float]], threshold: float) -> H
 
 
 def _bins(top_score: float, threshold: float) -> tuple[float, int]:
-    if top_score <= 0:
+    if top_score <= _NOTHING:
         return 1.0, 1
     width = top_score / _BINS
     if threshold > 0:

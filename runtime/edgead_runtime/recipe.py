@@ -68,8 +68,8 @@ class Recipe:
             )
         if not 0 <= self.smoothing_sigma_px <= _MAX_SIGMA_PX:
             raise RecipeError(
-                f"recipe '{self.name}': smoothing_sigma_px {self.smoothing_sigma_px} is not 0 to {_MAX_SIGMA_PX}",
-                "Give pixels of the frame, 0 for no smoothing; the paper has 4.",
+                f"recipe '{self.name}': smoothing_sigma_px is {self.smoothing_sigma_px}",
+                f"Give 0 (no smoothing) to {_MAX_SIGMA_PX} pixels of the frame; the paper has 4.",
             )
 
     def with_(self, **changes: Any) -> Recipe:

@@ -5,16 +5,13 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import pytest
+from drawn_parts import draw_part
 from PIL import Image
 from tiny_encoder import write_tiny_encoder
 
 from edgead.cli import run
-
-SIDE = 120
 
 
 @dataclass(frozen=True)
@@ -69,16 +66,6 @@ def start_edgead():
     return start
 
 
-def draw_part(number, *, defect=False):
-    """A grey plate with a dark slot and some grain, ``[H, W]`` uint8; a defect is a bright scratch."""
-    random = np.random.default_rng(number)
-    plate = 150 + random.normal(0, 3, (SIDE, SIDE))
-    plate[50:70, 20:100] = 60
-    if defect:
-        plate[85:95, 30:90] = 250
-    return plate.clip(0, 255).astype(np.uint8)
-
-
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory):
     return write_tiny_encoder(tmp_path_factory.mktemp("encoders") / "tiny")
@@ -108,8 +95,3 @@ def pictures(tmp_path):
     Image.fromarray(draw_part(10)).save(folder / "fine.png")
     Image.fromarray(draw_part(11, defect=True)).save(folder / "scratched.png")
     return folder
-
-
-def contents(folder: Path):
-    """Every path under a folder, hidden ones too."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SIDE, contents, draw_part
+from drawn_parts import SIDE, contents, draw_part
 from edgead_runtime.files import sha256_bytes
 from PIL import Image
 from safetensors.numpy import save_file
@@ -61,7 +61,9 @@ def test_no_network(edgead, tmp_path, monkeypatch, command, warnings):
 
 def test_export_and_demo_replace_nothing_of_others(edgead, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    edgead("export", "--out", tmp_path, "--overwrite").assert_refused("no encoder bundle", "--out")
+    edgead("export", "--out", tmp_path, "--overwrite").assert_refused(
+        "not of an encoder bundle (thesis.txt)", "--out"
+    )
     edgead("demo", "-o", tmp_path, "--quiet").assert_refused("not the demo's", "-o")
     assert contents(tmp_path) == ["thesis.txt"]
 

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from conftest import contents, draw_part
+from drawn_parts import contents, draw_part
 from edgead_runtime import Detector, read_picture
 from PIL import Image
 
@@ -83,7 +83,7 @@ def test_detect_leaves_results_that_agree_with_each_other_and_with_the_api(
     ]
     records = read_jsonl(out)
     assert [record["is_anomaly"] for record in records] == [False, True]
-    with (out / "results.csv").open(encoding="utf-8", newline="") as stream:
+    with (out / "results.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))
     page = (out / "report.html").read_text("utf-8")
     with Detector.load(detector) as loaded:
@@ -139,7 +139,7 @@ def test_results_are_replaced_only_when_asked_and_only_results(edgead, detector,
     edgead(*command).assert_refused("already holds results", "--overwrite")
     assert edgead(*command, "--overwrite").code == 0
     edgead("detect", detector, pictures, "-o", pictures, "--overwrite").assert_refused(
-        "did not write", "new folder"
+        "not of results (fine.png)", "new folder"
     )
     assert contents(pictures) == ["fine.png", "scratched.png"]
 
@@ -164,3 +164,16 @@ def test_help_tells_the_exit_codes(edgead, command):
     ran = edgead(command, "--help")
     assert ran.code == 0
     assert "at least one is anomalous" in " ".join(ran.out.replace("│", " ").split())
+
+
+def test_files_that_are_not_looked_at_are_named(edgead, detector, pictures, tmp_path):
+    (pictures / "clip.mp4").touch()
+    ran = edgead("detect", detector, pictures, "-o", tmp_path / "out", "--quiet")
+    assert "not looked at" in ran.err
+    assert "1 file (clip.mp4)" in ran.err
+
+
+def test_printed_commands_survive_spaces(edgead, encoder, good, tmp_path):
+    part = tmp_path / "part no 1.edgead"
+    ran = edgead("enroll", "--encoder", encoder, "--good", good, "-o", part)
+    assert f"edgead detect '{part}' PICTURES" in " ".join(ran.out.split())

@@ -41,7 +41,7 @@ def test_jsonl_has_one_object_a_picture_in_order(tmp_path):
 
 def test_csv_has_one_row_a_picture(tmp_path):
     write_results_csv(tmp_path / "r.csv", [INSPECTED, FAILED])
-    with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as stream:
+    with (tmp_path / "r.csv").open(encoding="utf-8-sig", newline="") as stream:
         first, second = csv.DictReader(stream)
     assert (first["file"], first["score"], first["is_anomaly"]) == (INSPECTED.file, "0.25", "true")
     assert (first["regions"], first["largest_region_px"], first["error"]) == ("1", "9", "")
@@ -51,3 +51,8 @@ def test_csv_has_one_row_a_picture(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Windows file names are Unicode")
 def test_a_name_that_is_not_unicode_can_be_written():
     shown_path(Path(os.fsdecode(b"caf\xe9.png"))).encode("utf-8")
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_disarmed():
+    assert shown_path(Path("=cmd|' /C calc'!A0.png")) == "./=cmd|' /C calc'!A0.png"
+    assert shown_path(Path("line/-3.png")) == "line/-3.png"
