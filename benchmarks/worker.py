@@ -7,7 +7,6 @@ each with one line of JSON: a list of per-frame stage times in milliseconds (for
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -80,6 +79,12 @@ def release_pipeline(resolution: str, layer: str, frame_paths: Sequence[str]) ->
     return inspect
 
 
+def peak_memory_mb() -> float:
+    """Largest resident size of this process; getrusage would count the parent's before the fork."""
+    status = Path("/proc/self/status").read_text()
+    return next(float(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
 def main(arguments: Sequence[str]) -> None:
     """Serve requests until standard input ends."""
     kind, *rest = arguments
@@ -94,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
     for line in sys.stdin:
         request = line.strip()
         if request == "memory":
-            print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), flush=True)
+            print(json.dumps(peak_memory_mb()), flush=True)
         else:
             print(json.dumps([pipeline(index) for index in range(int(request))]), flush=True)
 
