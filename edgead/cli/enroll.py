@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgead.cli.options import Json, Overwrite, Quiet, Threads
+from edgead.cli.options import Json, Overwrite, Quiet, RecipeName, Threads
 from edgead.cli.terminal import Terminal, warn_passed_over
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def enroll(
     encoder: Annotated[Path, typer.Option(help="Encoder bundle, the folder from `export`.")],
     good: Annotated[Path, typer.Option(help="Folder of good pictures, or one picture.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Detector file to write, e.g. part.edgead.")],
-    recipe: Annotated[str, typer.Option(help="Method; `edgead recipes` lists them.")] = "anomalydino",
+    recipe: RecipeName = "anomalydino",
     layer: Annotated[
         int | None, typer.Option(help="Block whose output is used.", show_default="the encoder's deepest")
     ] = None,
@@ -103,7 +103,7 @@ def enroll(
     as_json: Json = False,
 ) -> None:
     """Make a detector from good pictures, with a sheet that shows what it will ignore."""
-    from edgead_runtime import Encoder, get_recipe
+    from edgead_runtime import Encoder, find_recipe
     from edgead_runtime.recipe import EIGHT_TURNS
 
     from edgead.jobs.enroll import (
@@ -128,7 +128,7 @@ def enroll(
         good=good_pictures(good, shots),
         out=out,
         sheet=sheet or default_sheet(out),
-        recipe=get_recipe(recipe).with_(
+        recipe=find_recipe(recipe).with_(
             **{name: value for name, value in changes.items() if value is not None}
         ),
         calibration=() if calibrate is None else good_pictures(calibrate),

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from edgead.cli import exit_codes
-from edgead.cli.options import Json, Overwrite, Quiet, Threads
+from edgead.cli.options import Json, Overwrite, Quiet, RecipeName, Threads
 from edgead.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def evaluate(
     dataset: Annotated[DatasetName, typer.Option(help="How the data set is laid out.")],
     root: Annotated[Path, typer.Option(help="Its folder, as unpacked.")],
     encoder: Annotated[Path, typer.Option(help="Encoder bundle, the folder from `export`.")],
-    recipe: Annotated[str, typer.Option(help="Method; `edgead recipes` lists them.")] = "anomalydino",
+    recipe: RecipeName = "anomalydino",
     shots: Annotated[
         list[int] | None,
         typer.Option(min=1, metavar="K...", help="Good pictures to enrol; several: 1 2 4.", show_default="1"),
@@ -86,7 +86,7 @@ def evaluate(
     it was when the same command is given again. It ends with 0 when everything was inspected, whatever the
     numbers.
     """
-    from edgead_runtime import get_recipe
+    from edgead_runtime import find_recipe
 
     from edgead.evaluation.datasets import get_dataset
     from edgead.evaluation.metrics import EvaluationError
@@ -102,7 +102,7 @@ def evaluate(
         dataset=chosen,
         root=root,
         objects=chosen.objects(root, tuple(objects or ())),
-        recipe=get_recipe(recipe),
+        recipe=find_recipe(recipe),
         shots=tuple(dict.fromkeys(shots or [1])),
         seeds=seeds,
         out=out,

@@ -15,3 +15,6 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads of the engine.", show_default="the engine's choice"),
 ]
+RecipeName = Annotated[
+    str, typer.Option(help="Method (`edgead recipes` lists them), or a TOML file of your own.")
+]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgead_runtime.encoder import PatchFeatures
 from edgead_runtime.images import Frame, Picture, frame_digest
 from edgead_runtime.index import nearest_distances
+from edgead_runtime.recipe import Flip, Recipe
 
 Added = Literal["enrollment", "add_good"]
 
@@ -67,30 +68,36 @@ def rotate(frame: Frame, degrees: float) -> Frame:
     return np.asarray(turned, dtype=np.uint8)
 
 
+def mirror(frame: Frame, flip: Flip) -> Frame:
+    """A frame with left and right (``horizontal``) or top and bottom (``vertical``) swapped."""
+    return np.ascontiguousarray(frame[:, ::-1] if flip == "horizontal" else frame[::-1])
+
+
 def embed_reference(
     picture: Picture,
     as_taken: PatchFeatures,
     encode: Callable[[Frame], PatchFeatures],
-    rotations_deg: Sequence[float],
+    recipe: Recipe,
     find_mask: Callable[[PatchFeatures], NDArray[np.bool_]] | None,
     *,
     added: Added,
 ) -> Reference:
-    """Encode a picture in every further rotation.
+    """Encode a picture in every further view.
 
     Args:
         picture: The good picture.
         as_taken: Its features without rotation.
         encode: The encoder.
-        rotations_deg: Degrees; the first is 0.
+        recipe: Says which rotations and flips.
         find_mask: Mask of the picture as taken, where masking is on.
         added: When the picture came in.
     """
     frame = picture.frame
-    turned = [encode(rotate(frame, degrees)).tokens for degrees in rotations_deg[1:]]
+    views = [rotate(frame, degrees) for degrees in recipe.rotations_deg[1:]]
+    views += [mirror(frame, flip) for flip in recipe.flips]
     return Reference(
         picture=picture.stored(),
-        tokens=normalize(np.concatenate([as_taken.tokens, *turned])),
+        tokens=normalize(np.concatenate([as_taken.tokens, *(encode(view).tokens for view in views)])),
         mask=None if find_mask is None else find_mask(as_taken),
         patches=len(as_taken.tokens),
         frame_hw=(frame.shape[0], frame.shape[1]),
@@ -100,18 +107,34 @@ def embed_reference(
 
 
 def search(
-    tokens: NDArray[np.float32], references: Sequence[Reference], *, leave_out: int | None = None
+    tokens: NDArray[np.float32],
+    references: Sequence[Reference],
+    recipe: Recipe,
+    *,
+    leave_out: int | None = None,
 ) -> NDArray[np.float32]:
-    """Distance of every patch to the nearest in the bank.
+    """Distance of every patch to the bank, by the recipe's neighbours, reduction and scale.
 
     Args:
         tokens: L2-normalized ``[N, D]``.
         references: The bank.
+        recipe: The method.
         leave_out: Index of a reference to skip.
 
     Returns:
-        ``[N]`` cosine distances.
+        ``[N]`` distances.
     """
-    return nearest_distances(
-        tokens, [reference.tokens for index, reference in enumerate(references) if index != leave_out]
-    )
+    banks = [reference.tokens for index, reference in enumerate(references) if index != leave_out]
+    if recipe.reduction == "nearest":
+        distances = nearest_distances(tokens, banks, recipe.neighbours)
+    else:
+        # PatchEAD, "patch score": the mean over the K references that the patch is farthest from.
+        each = np.stack([nearest_distances(tokens, [bank], recipe.neighbours) for bank in banks])
+        worst = max(1, round(recipe.worst_share * len(banks)))
+        distances = np.sort(each, axis=0)[-worst:].mean(axis=0)
+    return scale(distances, recipe)
+
+
+def scale(distances: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
+    """Cosine distances in the recipe's scale."""
+    return distances if recipe.distance == "cosine" else distances * np.float32(0.5)

@@ -38,7 +38,7 @@ from edgead_runtime.images import Frame, Picture, check_frame, frame_digest
 from edgead_runtime.manifest import Calibration, MaskDecision
 from edgead_runtime.notes import enrollment_notes
 from edgead_runtime.persistence import check_encoder, load_references, locate_encoder, save_detector
-from edgead_runtime.recipe import Recipe, get_recipe, recipe_from_dict
+from edgead_runtime.recipe import Recipe, find_recipe, recipe_from_dict
 from edgead_runtime.result import Provenance, Result
 from edgead_runtime.scoring import image_score
 
@@ -109,7 +109,7 @@ class Detector:
         Args:
             encoder: A loaded encoder (shared, not closed by the detector) or a bundle folder.
             good: At least one picture or frame of a good part.
-            recipe: The method, or the name of a preset.
+            recipe: The method, the name of a preset, or the path of a TOML file.
             calibration_good: Good pictures that set the threshold and stay out of the bank.
             false_alarm_rate: The rate not to exceed; ``None``: the lowest that the pictures can support.
             threshold: Image threshold set by hand instead; the pixel threshold is calibrated all the same.
@@ -123,7 +123,7 @@ class Detector:
         """
         pictures = _as_pictures(good, "reference")
         held_out = _as_pictures(calibration_good, "held-out")
-        chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
+        chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
         if threshold is not None:
             check_threshold(threshold)  # all of this before minutes of encoding
         if pictures:
@@ -254,7 +254,7 @@ class Detector:
         masked = time.perf_counter()
         distances = pipeline.masked_distances(normalize(features.tokens), mask, state.references)
         searched = time.perf_counter()
-        score = image_score(distances, pipeline.recipe.top_fraction)
+        score = image_score(distances, pipeline.recipe.top_fraction, pipeline.recipe.statistic)
         # The map is made from them later.
         distances.flags.writeable = False
         if mask is not None:

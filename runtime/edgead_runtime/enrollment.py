@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime.anomaly_map import make_map
-from edgead_runtime.bank import Reference, embed_reference, normalize, search
+from edgead_runtime.bank import Reference, embed_reference, normalize, scale, search
 from edgead_runtime.calibration import (
     NormalScore,
     calibrate,
@@ -17,10 +17,10 @@ from edgead_runtime.calibration import (
     guess_from_self_similarity,
 )
 from edgead_runtime.encoder import Encoder, PatchFeatures
-from edgead_runtime.errors import EnrollmentError
+from edgead_runtime.errors import EnrollmentError, RecipeError
 from edgead_runtime.images import Frame, Picture
 from edgead_runtime.manifest import Calibration, MaskDecision
-from edgead_runtime.masking import Mask, masking_test, pca_mask, reference_threshold
+from edgead_runtime.masking import Mask, attention_mask, masking_test, pca_mask, reference_threshold
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.scoring import image_score
 
@@ -28,6 +28,8 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
+_ATTENTION_THRESHOLD = 0.05
+"""On the min-max scaled attention; PatchEAD+."""
 _NEIGHBOURHOOD = 0.2
 """Half-width of the neighbourhood left out, as a share of the grid's smaller side."""
 
@@ -51,14 +53,12 @@ class Pipeline:
         """Patch features of the recipe's layer."""
         return self.encoder.encode(frame, layer=self.recipe.layer, timings_ms=timings_ms)
 
+    def __post_init__(self) -> None:
+        check_fits(self.encoder, self.recipe)
+
     def find_mask(self, features: PatchFeatures) -> Mask:
         """The mask of a picture, by the detector's one decision."""
-        return pca_mask(
-            features.tokens,
-            features.grid,
-            threshold=self.mask.threshold,
-            morphology=self.recipe.mask_morphology,
-        )
+        return make_mask(features, self.recipe, self.mask.threshold)
 
     def embed(self, picture: Picture, as_taken: PatchFeatures, *, added_later: bool = False) -> Reference:
         """A picture, whose features as taken are known, as a reference of the bank."""
@@ -66,7 +66,7 @@ class Pipeline:
             picture,
             as_taken,
             self.encode,
-            self.recipe.rotations_deg,
+            self.recipe,
             self.find_mask if self.mask.enabled else None,
             added="add_good" if added_later else "enrollment",
         )
@@ -78,7 +78,7 @@ class Pipeline:
         references: Sequence[Reference],
         leave_out: int | None = None,
     ) -> NDArray[np.float32]:
-        """Distances ``[rows, columns]`` with ignored patches 0.
+        """Distances ``[rows, columns]`` with ignored patches 0, or damped as the recipe says.
 
         Args:
             tokens: L2-normalized ``[N, D]``.
@@ -86,8 +86,14 @@ class Pipeline:
             references: The bank.
             leave_out: Index of a reference to skip.
         """
-        distances = search(tokens, references, leave_out=leave_out).reshape(self.encoder.manifest.grid)
-        return distances if mask is None else np.where(mask, distances, np.float32(0))
+        distances = search(tokens, references, self.recipe, leave_out=leave_out)
+        return self.weigh(distances.reshape(self.encoder.manifest.grid), mask)
+
+    def weigh(self, distances: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
+        """Delete or damp what is outside the mask."""
+        if mask is None:
+            return distances
+        return np.where(mask, distances, distances * np.float32(self.recipe.background_weight))
 
     def make_map(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NDArray[np.float32]:
         """Map ``[H, W]`` of a frame of this size from its distances ``[rows, columns]``."""
@@ -103,7 +109,8 @@ class Pipeline:
         """Image score and map peak of a good picture."""
         anomaly_map = self.make_map(distances, frame_hw)
         return NormalScore(
-            image=image_score(distances, self.recipe.top_fraction), map_peak=float(anomaly_map.max())
+            image=image_score(distances, self.recipe.top_fraction, self.recipe.statistic),
+            map_peak=float(anomaly_map.max()),
         )
 
     def score_picture(self, frame: Frame, references: Sequence[Reference]) -> NormalScore:
@@ -113,6 +120,29 @@ class Pipeline:
             normalize(features.tokens), self.find_mask(features) if self.mask.enabled else None, references
         )
         return self.normal_score(distances, (frame.shape[0], frame.shape[1]))
+
+
+def check_fits(encoder: Encoder, recipe: Recipe) -> None:
+    """Refuse a recipe that needs what the encoder does not give.
+
+    Raises:
+        RecipeError: The encoder lacks the recipe's layer, or the attention that its mask is made from.
+    """
+    encoder.feature_output(recipe.layer)
+    if recipe.mask_from == "attention" and recipe.mask != "off" and encoder.manifest.attention is None:
+        raise RecipeError(
+            f"recipe '{recipe.name}' makes its mask from attention, which the encoder does not give",
+            "Export it again with --attention, or choose another mask.",
+        )
+
+
+def make_mask(features: PatchFeatures, recipe: Recipe, threshold: float | None) -> Mask:
+    """The mask of a picture as the recipe makes it."""
+    if recipe.mask_from == "attention":
+        if features.attention is None or threshold is None:
+            raise ValueError("an attention mask needs attention and a threshold")
+        return attention_mask(features.attention, features.grid, threshold=threshold)
+    return pca_mask(features.tokens, features.grid, threshold=threshold, morphology=recipe.mask_morphology)
 
 
 def encode_as_taken(
@@ -132,6 +162,7 @@ def encode_as_taken(
     """
     if not good:
         raise EnrollmentError("there are no good pictures", "Give at least one picture of a good part.")
+    check_fits(encoder, recipe)
     features = []
     for done, picture in enumerate(good):
         progress("encode", done, len(good))
@@ -172,18 +203,15 @@ def decide_mask(encoder: Encoder, recipe: Recipe, features: Sequence[PatchFeatur
     if recipe.mask == "off":
         return MaskDecision(enabled=False, requested="off", reason="not masked: switched off", threshold=None)
     threshold = recipe.mask_threshold
+    if threshold is None and recipe.mask_from == "attention":
+        threshold = _ATTENTION_THRESHOLD
     if threshold is None:
         threshold = encoder.manifest.pca_mask_threshold
     if threshold is None:
         threshold = reference_threshold([feature.tokens for feature in features], encoder.manifest.grid)
     if recipe.mask == "on":
         return MaskDecision(enabled=True, requested="on", reason="masked: switched on", threshold=threshold)
-    test = masking_test(
-        [
-            pca_mask(feature.tokens, feature.grid, threshold=threshold, morphology=recipe.mask_morphology)
-            for feature in features
-        ]
-    )
+    test = masking_test([make_mask(feature, recipe, threshold) for feature in features])
     return MaskDecision(
         enabled=test.passed,
         requested="auto",
@@ -252,10 +280,9 @@ def calibrate_bank(
         progress("calibrate", len(references), len(references))
         return calibrate(scores, "leave-one-out", false_alarm_rate)
     reference = references[0]
-    distances = self_distances(reference.unrotated, pipeline.encoder.manifest.grid)
-    if reference.mask is not None:
-        distances = np.where(reference.mask, distances, np.float32(0))
-    return guess_from_self_similarity(pipeline.normal_score(distances, reference.frame_hw))
+    distances = scale(self_distances(reference.unrotated, pipeline.encoder.manifest.grid), pipeline.recipe)
+    weighed = pipeline.weigh(distances, reference.mask)
+    return guess_from_self_similarity(pipeline.normal_score(weighed, reference.frame_hw))
 
 
 def self_distances(tokens: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:

@@ -114,6 +114,25 @@ def pca_mask(
     return closed if closed.any() else np.ones(grid, dtype=np.bool_)
 
 
+def attention_mask(attention: NDArray[np.float32], grid: tuple[int, int], *, threshold: float) -> Mask:
+    """Patches that the CLS token looks at.
+
+    Source: PatchEAD+: min-max scaled per picture, above 0.05.
+
+    Args:
+        attention: CLS to patches ``[N]``, mean over heads.
+        grid: (rows, columns).
+        threshold: On the scaled attention, in [0, 1).
+
+    Returns:
+        ``[rows, columns]``; all true where all attention is equal [ours].
+    """
+    low, high = float(attention.min()), float(attention.max())
+    if high <= low:
+        return np.ones(grid, dtype=np.bool_)
+    return np.asarray((attention - low) / (high - low) > threshold, dtype=np.bool_).reshape(grid)
+
+
 def _above(component: NDArray[np.float32], threshold: float | None) -> Mask:
     limit = otsu_threshold(component) if threshold is None else threshold
     return np.asarray(component > limit, dtype=np.bool_)

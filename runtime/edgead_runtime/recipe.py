@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +13,11 @@ from edgead_runtime.errors import RecipeError
 
 MaskMode = Literal["auto", "on", "off"]
 Morphology = Literal["official", "2d"]
+MaskSource = Literal["pca", "attention"]
+Flip = Literal["horizontal", "vertical"]
+Distance = Literal["cosine", "half-cosine"]
+Reduction = Literal["nearest", "worst-references"]
+Statistic = Literal["top-mean", "max", "quantile"]
 MapExtent = Literal["inspected", "frame"]
 
 _MAX_SIGMA_PX = 200
@@ -34,14 +40,32 @@ class Recipe:
     """Block whose output makes the features, counted from 1; ``None``: the encoder's deepest."""
     rotations_deg: tuple[float, ...] = EIGHT_TURNS
     """Turns in which every reference enters the bank; the first must be 0."""
+    flips: tuple[Flip, ...] = ()
+    """Mirrored copies of every reference that enter the bank beside its turns."""
+    distance: Distance = "cosine"
+    """``cosine`` is 1 - cos, ``half-cosine`` (1 - cos) / 2; only the scale differs."""
+    neighbours: int = 1
+    """A patch's distance is the mean of those to its k nearest in the bank (or in each reference)."""
+    reduction: Reduction = "nearest"
+    """``nearest`` searches the whole bank; ``worst-references`` takes the mean over the references a patch is
+    farthest from, so that one odd reference cannot excuse a defect."""
+    worst_share: float = 0.3
+    """Share of the references that ``worst-references`` takes, at least one."""
     mask: MaskMode = "auto"
     """``auto`` lets the masking test decide once, at enrolment."""
+    mask_from: MaskSource = "pca"
+    """``pca``: first principal component of the tokens; ``attention``: of CLS to patches, min-max scaled."""
+    background_weight: float = 0.0
+    """What the distances outside the mask are multiplied by: 0 deletes them, 0.5 damps them."""
     mask_morphology: Morphology = "official"
     """``official`` dilates along raster order as the authors' release does; ``2d`` as was meant."""
     mask_threshold: float | None = None
-    """On the first principal component of the tokens; ``None``: the encoder's own, else Otsu's."""
+    """On what the mask is made from; ``None``: for ``pca`` the encoder's own, else Otsu's; for ``attention``
+    0.05."""
     top_fraction: float = 0.01
-    """Share of the patches whose mean distance is the image score."""
+    """Share of the patches that the image score is made from."""
+    statistic: Statistic = "top-mean"
+    """``top-mean``: mean of the top share; ``quantile``: the distance that the top share exceeds; ``max``."""
     smoothing_sigma_px: float = 4.0
     """Gaussian on the map, in pixels of the frame; 0 for none."""
     map_extent: MapExtent = "inspected"
@@ -61,6 +85,12 @@ class Recipe:
                 f"recipe '{self.name}': mask_threshold {self.mask_threshold} is not a number",
                 "Give one, or leave it out to have it chosen.",
             )
+        for name, low, high in (("worst_share", 0.0, 1.0), ("background_weight", 0.0, 1.0)):
+            value = getattr(self, name)
+            if not low <= value <= high or (name == "worst_share" and value == 0):
+                raise RecipeError(f"recipe '{self.name}': {name} is {value}", "Give a share between 0 and 1.")
+        if self.neighbours < 1:
+            raise RecipeError(f"recipe '{self.name}': neighbours is {self.neighbours}", "Give 1 or more.")
         if not 0 < self.top_fraction <= 1:
             raise RecipeError(
                 f"recipe '{self.name}': top_fraction {self.top_fraction} is not in (0, 1]",
@@ -116,8 +146,44 @@ RECIPES: dict[str, Recipe] = {
             source="AnomalyDINO (arXiv 2405.14529), section 3; 'informed' augmentation",
             rotations_deg=(0.0,),
         ),
+        Recipe(
+            name="patchead",
+            summary="Nearest patch in a bank of plain references; no mask, no smoothing; top 1 %.",
+            source="PatchEAD (arXiv 2509.25856), few-shot, as its authors released it",
+            rotations_deg=(0.0,),
+            distance="half-cosine",
+            mask="off",
+            smoothing_sigma_px=0.0,
+        ),
     )
 }
+
+
+def find_recipe(name_or_file: str) -> Recipe:
+    """A preset by name, or a recipe from a TOML file.
+
+    A file holds fields of :class:`Recipe`; ``base`` names the preset that gives the others (by default
+    ``anomalydino``), and ``name`` defaults to the file's.
+
+    Raises:
+        RecipeError: There is no such preset or file, or the file is no recipe.
+    """
+    path = Path(name_or_file)
+    if path.suffix != ".toml":
+        return get_recipe(name_or_file)
+    try:
+        fields = msgspec.toml.decode(path.read_bytes())
+    except OSError as error:
+        raise RecipeError(
+            f"cannot read recipe {path}: {error.strerror or error}", "Check the path."
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"{path} is not TOML ({error})", "Write lines such as: top_fraction = 0.02"
+        ) from error
+    base = get_recipe(str(fields.pop("base", ANOMALYDINO.name)))
+    own = {"name": path.stem, "summary": f"{base.name}, changed by {path.name}", "source": path.name}
+    return base.with_(**{**own, **fields})
 
 
 def get_recipe(name: str) -> Recipe:

@@ -9,15 +9,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead_runtime.recipe import Statistic
 
-def image_score(distances: NDArray[np.float32], top_fraction: float) -> float:
-    """Mean of the top ``int(top_fraction * N)`` distances, or the maximum where that is 0.
+
+def image_score(
+    distances: NDArray[np.float32], top_fraction: float, statistic: Statistic = "top-mean"
+) -> float:
+    """Make one number from the patch distances.
 
     Args:
         distances: Any shape, N values; ignored patches are 0 and stay in N.
         top_fraction: Share of N, in (0, 1].
+        statistic: ``top-mean``: mean of the top ``int(top_fraction * N)``, at least one; ``quantile``: the
+            distance that this share exceeds; ``max``: the largest.
     """
     flat = distances.ravel()
+    if statistic == "max":
+        return float(flat.max())
+    if statistic == "quantile":
+        return float(np.quantile(flat, 1 - top_fraction))
     count = max(int(top_fraction * flat.size), 1)
     if count == flat.size:
         return float(flat.mean())

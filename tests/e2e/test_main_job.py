@@ -56,7 +56,7 @@ def test_export_enroll_detect(edgead, cells, tmp_path):
 
 
 def assert_files_agree(out, records, summary):
-    with (out / "results.csv").open(encoding="utf-8", newline="") as stream:
+    with (out / "results.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["file"] for row in rows] == [record["file"] for record in records]
     assert [float(row["score"]) for row in rows] == [record["score"] for record in records]

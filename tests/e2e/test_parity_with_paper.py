@@ -19,6 +19,7 @@ from edgead_runtime import Detector, Encoder, get_recipe, read_picture
 from edgead_runtime.bank import normalize
 from edgead_runtime.manifest import MaskDecision
 from PIL import Image
+from reference import patchead
 from reference.anomalydino import ReferenceAnomalyDINO, first_component, tokens
 from reference.anomalydino import preprocess as paper_preprocess
 from reference.anomalydino import preprocess_squared as paper_preprocess_squared
@@ -31,8 +32,10 @@ BUNDLED = Path(edgead_export.__file__).parent / "pictures"
 SCORE_RTOL = 1e-4
 DISTANCE_ATOL = 1e-4
 MAP_ATOL = 1e-3
-INFORMED = get_recipe("anomalydino-informed").with_(mask="off")
-ROTATED = get_recipe("anomalydino").with_(mask="off")
+# Where it crops, the release stretches the map over the whole frame; ours lies over what was seen.
+INFORMED = get_recipe("anomalydino-informed").with_(mask="off", map_extent="frame")
+ROTATED = get_recipe("anomalydino").with_(mask="off", map_extent="frame")
+PATCHEAD = get_recipe("patchead")
 
 
 class Paper(ReferenceAnomalyDINO):
@@ -87,6 +90,7 @@ def encoders(tmp_path_factory, cells):
                 out=out,
                 resolution=resolution,
                 weights="standin",
+                attention=True,
                 parity_images=pictures,
                 progress=False,
             )
@@ -231,3 +235,36 @@ def test_a_frame_that_does_not_fit_is_squeezed(encoders, torch_model, cups):
     assert encoder.preprocessor.plan((400, 533)).squeezed
     paper = _paper(torch_model, encoder, (224, 224)).fit([_rgb(cups["good"][0])], rotate=False)
     _compare(detector, paper, cups["test"])
+
+
+# PatchEAD
+
+
+def _patchead_features(torch_model, encoder, path):
+    (feature,) = encoder.manifest.features
+    image = paper_preprocess_squared(_rgb(path), (224, 224))
+    found = tokens(torch_model, image, feature.layer, norm=feature.final_norm)
+    return found, patchead.cls_attention(torch_model, image, feature.layer)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("reduction", "theirs"), [("nearest", "min"), ("worst-references", "worst")])
+def test_patchead(encoders, torch_model, cells, reduction, theirs, masked):
+    """Both reductions; with the attention mask it is PatchEAD+ but for its alignment."""
+    encoder = encoders("224")
+    soft = {"mask": "on", "mask_from": "attention", "background_weight": 0.5} if masked else {}
+    recipe = PATCHEAD.with_(reduction=reduction, **soft)
+    detector = Detector.enroll(encoder, _pictures(cells["good"]), recipe=recipe)
+    references = [_patchead_features(torch_model, encoder, path)[0] for path in cells["good"]]
+    for path in cells["test"]:
+        found, attention = _patchead_features(torch_model, encoder, path)
+        scores = patchead.few_shot_scores(found, references, theirs)
+        if masked:
+            weights = patchead.attention_weights(attention)
+            assert 0 < (weights == 0.5).sum() < weights.size  # something to agree about
+            scores = scores * weights
+        result = detector(read_picture(path).frame)
+        assert result.score == pytest.approx(patchead.image_score(scores), rel=SCORE_RTOL)
+        assert np.abs(result.patch_distances.ravel() - scores).max() <= DISTANCE_ATOL
+        expected = patchead.anomaly_map(scores.reshape(16, 16), result.map.shape)
+        assert np.abs(result.map - expected).max() <= MAP_ATOL

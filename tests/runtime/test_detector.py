@@ -618,3 +618,68 @@ def test_loading_decodes_no_picture(detector, mini_encoder, tmp_path, monkeypatc
 def test_a_map_cannot_be_changed_under_its_regions(detector, defective):
     with pytest.raises(ValueError, match="read-only"):
         detector(defective.frame).map[0, 0] = 1
+
+
+# Other recipes
+
+
+def test_a_defect_that_one_odd_reference_has_is_not_excused(mini_encoder, good_frames, defective, quick):
+    """The nearest patch of the whole bank is the odd reference's own; the worst references do not know it."""
+    good = [*good_frames[:3], defective.frame]
+    again = np.roll(defective.frame, 1, axis=0)
+    nearest, worst = (
+        Detector.enroll(mini_encoder, good, recipe=quick.with_(reduction=reduction))(again).score
+        for reduction in ("nearest", "worst-references")
+    )
+    assert worst > 2 * nearest
+
+
+def test_worst_references_with_one_of_each(mini_encoder, good_frames, defective, quick):
+    recipe = quick.with_(reduction="worst-references", worst_share=0.5)
+    detector = Detector.enroll(mini_encoder, good_frames[:3], recipe=recipe)
+    tokens = normalize(mini_encoder.encode(defective.frame).tokens).astype(np.float64)
+    each = np.stack([1 - (tokens @ reference.tokens.T).max(axis=1) for reference in detector.references])
+    expected = np.sort(each, axis=0)[-2:].mean(axis=0)
+    assert detector(defective.frame).patch_distances.ravel() == pytest.approx(expected, abs=2e-6)
+
+
+def test_half_cosine_is_half_the_cosine(mini_encoder, good_frames, defective, quick):
+    for count in (1, 3):
+        whole, half = (
+            Detector.enroll(mini_encoder, good_frames[:count], recipe=quick.with_(distance=distance))
+            for distance in ("cosine", "half-cosine")
+        )
+        assert half.threshold == pytest.approx(whole.threshold / 2)
+        assert half(defective.frame).score == pytest.approx(whole(defective.frame).score / 2)
+
+
+def test_flips_are_in_the_bank(mini_encoder, good_frames, quick):
+    frame = good_frames[0].copy()
+    frame[:, :40] = 30  # not its own mirror image
+    mirrored = np.ascontiguousarray(frame[:, ::-1])
+    plain, flipped = (
+        Detector.enroll(mini_encoder, [frame], recipe=quick.with_(flips=flips))
+        for flips in ((), ("horizontal",))
+    )
+    assert flipped(mirrored).score == pytest.approx(0, abs=1e-5)
+    assert plain(mirrored).score > 0.001
+    assert flipped.references[0].tokens.shape == (2 * 64, 16)
+
+
+def test_an_attention_mask_damps_what_is_outside(two_layer_bundle, good_frames, defective, quick, tmp_path):
+    soft = {"mask": "on", "mask_from": "attention", "background_weight": 0.5, "mask_threshold": 0.5}
+    with Encoder.load(two_layer_bundle, threads=1) as encoder:
+        plain = Detector.enroll(encoder, good_frames[:3], recipe=quick)(defective.frame)
+        detector = Detector.enroll(encoder, good_frames[:3], recipe=quick.with_(**soft))
+        detector.save(tmp_path / "part.edgead")
+        for found in (detector, Detector.load(tmp_path / "part.edgead", encoder=encoder)):
+            result = found(defective.frame)
+            assert 0 < result.mask.sum() < result.mask.size
+            expected = np.where(result.mask, plain.patch_distances, plain.patch_distances / 2)
+            assert result.patch_distances == pytest.approx(expected)
+
+
+def test_attention_that_the_encoder_does_not_give(mini_encoder, good_frames, quick):
+    recipe = quick.with_(mask="on", mask_from="attention")
+    with pytest.raises(RecipeError, match="--attention"):
+        Detector.enroll(mini_encoder, good_frames, recipe=recipe)

@@ -82,3 +82,13 @@ def test_a_zero_token_stays_zero():
     tokens = np.array([[3, 4], [0, 0]], np.float32)
     assert normalize(tokens) == pytest.approx(np.array([[0.6, 0.8], [0, 0]]))
     assert nearest_distances(normalize(tokens), [normalize(tokens[:1])]).tolist() == pytest.approx([0, 1])
+
+
+@given(st.integers(1, 6), st.integers(1, 30), st.integers(0, 2**16))
+def test_several_neighbours_are_averaged(neighbours, rows, seed):
+    rng = np.random.default_rng(seed)
+    queries = _unit(rng, 5, 8)
+    banks = [_unit(rng, rows, 8) for _ in range(2)]
+    distances = np.sort(1 - queries.astype(np.float64) @ np.concatenate(banks).T, axis=1)
+    expected = distances[:, :neighbours].mean(axis=1)
+    assert nearest_distances(queries, banks, neighbours) == pytest.approx(expected, abs=2e-6)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from edgead_runtime.masking import (
+    attention_mask,
     first_component,
     masking_test,
     otsu_threshold,
@@ -278,3 +279,10 @@ def test_a_single_missing_patch_is_no_hole():
 def test_otsu_lies_in_the_middle_of_an_empty_gap():
     values = np.concatenate([np.linspace(0, 1, 50), np.linspace(9, 10, 50)]).astype(np.float32)
     assert otsu_threshold(values) == pytest.approx(5, abs=1e-5)
+
+
+def test_attention_is_scaled_before_it_is_compared():
+    attention = np.array([0.2, 0.21, 0.3, 1.2], np.float32)
+    assert attention_mask(attention, (2, 2), threshold=0.05).tolist() == [[False, False], [True, True]]
+    assert attention_mask(attention * 7, (2, 2), threshold=0.05).tolist() == [[False, False], [True, True]]
+    assert attention_mask(np.full(4, 0.3, np.float32), (2, 2), threshold=0.05).all()

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from edgead_runtime.errors import RecipeError
-from edgead_runtime.recipe import EIGHT_TURNS, RECIPES, Recipe, get_recipe, recipe_from_dict
+from edgead_runtime.recipe import EIGHT_TURNS, RECIPES, Recipe, find_recipe, get_recipe, recipe_from_dict
 
 
 def test_anomalydino_is_the_papers():
@@ -74,3 +74,45 @@ def test_a_missing_field_is_named():
 def test_a_recipe_of_ones_own():
     recipe = Recipe(name="mine", summary="", source="", top_fraction=1.0, smoothing_sigma_px=0.0)
     assert recipe.top_fraction == 1.0
+
+
+def test_a_recipe_from_a_file(tmp_path):
+    path = tmp_path / "my-textures.toml"
+    path.write_text(
+        'base = "patchead"\ntop_fraction = 0.002\nrotations_deg = [0, 90]\nflips = ["vertical"]\n'
+    )
+    recipe = find_recipe(str(path))
+    assert recipe == get_recipe("patchead").with_(
+        name="my-textures",
+        summary="patchead, changed by my-textures.toml",
+        source="my-textures.toml",
+        top_fraction=0.002,
+        rotations_deg=(0.0, 90.0),
+        flips=("vertical",),
+    )
+    assert find_recipe("patchead") is get_recipe("patchead")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("top_fraction =", "not TOML"),
+        ("top_fraktion = 0.1", "top_fraktion"),
+        ("top_fraction = 7", "top_fraction"),
+        ('flips = ["diagonal"]', "flips"),
+        ('base = "patchcore"', "patchcore"),
+        ("neighbours = 0", "neighbours"),
+        ("worst_share = 0.0", "worst_share"),
+        ("background_weight = 1.5", "background_weight"),
+    ],
+)
+def test_a_file_that_is_no_recipe(tmp_path, text, says):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=says):
+        find_recipe(str(path))
+
+
+def test_a_recipe_file_that_is_not_there(tmp_path):
+    with pytest.raises(RecipeError, match="cannot read"):
+        find_recipe(str(tmp_path / "gone.toml"))

@@ -50,3 +50,10 @@ def test_it_does_not_depend_on_the_order_and_changes_nothing(distances, seed):
     shuffled = np.random.default_rng(seed).permutation(distances).reshape(16, 16)
     assert image_score(distances, 0.05) == pytest.approx(image_score(shuffled, 0.05), rel=1e-5, abs=1e-7)
     assert np.array_equal(distances, before)
+
+
+def test_other_statistics():
+    distances = np.arange(101, dtype=np.float32).reshape(1, 101)
+    assert image_score(distances, 0.1, "max") == 100
+    assert image_score(distances, 0.1, "quantile") == pytest.approx(90)
+    assert image_score(distances, 0.1, "top-mean") == pytest.approx(95.5)
