@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,18 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgead_runtime.anomaly_map import Region, find_regions
-from edgead_runtime.bank import Reference, normalize
+from edgead_runtime.bank import Reference
 from edgead_runtime.calibration import by_hand, check_rate, check_threshold
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.engines import Device
 from edgead_runtime.enrollment import (
-    Pipeline,
     Progress,
     calibrate_bank,
     check_distinct,
@@ -34,13 +28,13 @@ from edgead_runtime.enrollment import (
     ignore_progress,
 )
 from edgead_runtime.errors import EdgeadError, EnrollmentError, FrameSizeError
-from edgead_runtime.images import Frame, Picture, check_frame, frame_digest
+from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
 from edgead_runtime.manifest import Calibration, MaskDecision
 from edgead_runtime.notes import enrollment_notes
 from edgead_runtime.persistence import check_encoder, load_references, locate_encoder, save_detector
+from edgead_runtime.pipeline import Pipeline, inspect
 from edgead_runtime.recipe import Recipe, find_recipe, recipe_from_dict
 from edgead_runtime.result import Provenance, Result
-from edgead_runtime.scoring import image_score
 
 
 @dataclass(frozen=True)
@@ -121,8 +115,8 @@ class Detector:
             RecipeError: The recipe does not fit the encoder.
             BundleError: The encoder bundle is missing or damaged.
         """
-        pictures = _as_pictures(good, "reference")
-        held_out = _as_pictures(calibration_good, "held-out")
+        pictures = as_pictures(good, "reference")
+        held_out = as_pictures(calibration_good, "held-out")
         chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
         if threshold is not None:
             check_threshold(threshold)  # all of this before minutes of encoding
@@ -246,32 +240,7 @@ class Detector:
         check_frame(frame)
         self.check_frame_size(frame)
         state = self._state
-        pipeline = self._pipeline
-        timings: dict[str, float] = {}
-        features = pipeline.encode(frame, timings)
-        start = time.perf_counter()
-        mask = pipeline.find_mask(features) if pipeline.mask.enabled else None
-        masked = time.perf_counter()
-        distances = pipeline.masked_distances(normalize(features.tokens), mask, state.references)
-        searched = time.perf_counter()
-        score = image_score(distances, pipeline.recipe.top_fraction, pipeline.recipe.statistic)
-        # The map is made from them later.
-        distances.flags.writeable = False
-        if mask is not None:
-            timings["mask"] = (masked - start) * 1e3
-        timings["search"] = (searched - masked) * 1e3
-        timings["score"] = (time.perf_counter() - searched) * 1e3
-        frame_hw = (frame.shape[0], frame.shape[1])
-        return Result(
-            score=score,
-            threshold=state.calibration.threshold,
-            patch_distances=distances,
-            mask=mask,
-            provenance=self.provenance,
-            _make_map=functools.partial(pipeline.make_map, distances, frame_hw),
-            _find_regions=functools.partial(_find_regions, state.calibration.pixel_threshold),
-            _timings_ms=timings,
-        )
+        return inspect(self._pipeline, frame, state.references, state.calibration, self.provenance)
 
     def check_frame_size(self, frame: Frame) -> None:
         """Refuse a frame of another size than the references, where those are all of one size.
@@ -308,7 +277,7 @@ class Detector:
             FrameSizeError: It has another size than the references and ``any_size`` is off.
             EnrollmentError: The same picture is in the bank already.
         """
-        picture = _as_pictures([frame], "added")[0]
+        picture = as_pictures([frame], "added")[0]
         self.check_frame_size(picture.frame)
         if name is None:
             name = picture.name if isinstance(frame, Picture) else f"added-{datetime.now():%Y%m%d-%H%M%S-%f}"
@@ -367,7 +336,7 @@ class Detector:
             EnrollmentError: The rate cannot be claimed from so few pictures, or one of them is in the bank.
         """
         references = self._state.references
-        held_out = _as_pictures(calibration_good, "held-out")
+        held_out = as_pictures(calibration_good, "held-out")
         known = [(reference.picture.name, reference.digest) for reference in references]
         check_distinct([*known, *((picture.name, frame_digest(picture.frame)) for picture in held_out)])
         calibration = calibrate_bank(self._pipeline, references, held_out, false_alarm_rate, progress)
@@ -440,12 +409,6 @@ class Detector:
         self.close()
 
 
-def _find_regions(
-    pixel_threshold: float, anomaly_map: NDArray[np.float32], is_anomaly: bool
-) -> tuple[Region, ...]:
-    return find_regions(anomaly_map, pixel_threshold, at_least_one=is_anomaly)
-
-
 def _unused(name: str, taken: set[str]) -> str:
     """``name``, numbered where there is one already: undo says by name what it took back."""
     number, candidate = 1, name
@@ -463,16 +426,3 @@ def _closed_on_failure(encoder: Encoder | None) -> Iterator[None]:
         if encoder is not None:
             encoder.close()
         raise
-
-
-def _as_pictures(frames: Sequence[Picture | Frame], prefix: str) -> list[Picture]:
-    """Name bare frames by their place, and check that they are frames."""
-    pictures = []
-    for index, frame in enumerate(frames):
-        if isinstance(frame, Picture):
-            check_frame(frame.frame)
-            pictures.append(frame)
-        else:
-            # A camera may hand out the same buffer again; the bank keeps its own copy.
-            pictures.append(Picture(name=f"{prefix}-{index:03d}", frame=check_frame(frame).copy()))
-    return pictures

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead_runtime.anomaly_map import make_map
-from edgead_runtime.bank import Reference, embed_reference, normalize, scale, search
+from edgead_runtime.bank import Reference, scale
 from edgead_runtime.calibration import (
-    NormalScore,
     calibrate,
     check_rate,
     guess_from_self_similarity,
 )
 from edgead_runtime.encoder import Encoder, PatchFeatures
-from edgead_runtime.errors import EnrollmentError, RecipeError
-from edgead_runtime.images import Frame, Picture
+from edgead_runtime.errors import EnrollmentError
+from edgead_runtime.images import Picture
 from edgead_runtime.manifest import Calibration, MaskDecision
-from edgead_runtime.masking import Mask, attention_mask, masking_test, pca_mask, reference_threshold
+from edgead_runtime.masking import masking_test, reference_threshold
+from edgead_runtime.pipeline import Pipeline, check_fits, make_mask
 from edgead_runtime.recipe import Recipe
-from edgead_runtime.scoring import image_score
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
@@ -36,113 +33,6 @@ _NEIGHBOURHOOD = 0.2
 
 def ignore_progress(stage: str, done: int, total: int) -> None:
     """The progress callback that does nothing."""
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """The part of a method that is the same for enrolment and detection: one encoder, one recipe, one mask.
-
-    Thread-safe and immutable.
-    """
-
-    encoder: Encoder
-    recipe: Recipe
-    mask: MaskDecision
-
-    def encode(self, frame: Frame, timings_ms: dict[str, float] | None = None) -> PatchFeatures:
-        """Patch features of the recipe's layer."""
-        return self.encoder.encode(frame, layer=self.recipe.layer, timings_ms=timings_ms)
-
-    def __post_init__(self) -> None:
-        check_fits(self.encoder, self.recipe)
-
-    def find_mask(self, features: PatchFeatures) -> Mask:
-        """The mask of a picture, by the detector's one decision."""
-        return make_mask(features, self.recipe, self.mask.threshold)
-
-    def embed(self, picture: Picture, as_taken: PatchFeatures, *, added_later: bool = False) -> Reference:
-        """A picture, whose features as taken are known, as a reference of the bank."""
-        return embed_reference(
-            picture,
-            as_taken,
-            self.encode,
-            self.recipe,
-            self.find_mask if self.mask.enabled else None,
-            added="add_good" if added_later else "enrollment",
-        )
-
-    def masked_distances(
-        self,
-        tokens: NDArray[np.float32],
-        mask: Mask | None,
-        references: Sequence[Reference],
-        leave_out: int | None = None,
-    ) -> NDArray[np.float32]:
-        """Distances ``[rows, columns]`` with ignored patches 0, or damped as the recipe says.
-
-        Args:
-            tokens: L2-normalized ``[N, D]``.
-            mask: ``[rows, columns]`` or ``None``.
-            references: The bank.
-            leave_out: Index of a reference to skip.
-        """
-        distances = search(tokens, references, self.recipe, leave_out=leave_out)
-        return self.weigh(distances.reshape(self.encoder.manifest.grid), mask)
-
-    def weigh(self, distances: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
-        """Delete or damp what is outside the mask."""
-        if mask is None:
-            return distances
-        return np.where(mask, distances, distances * np.float32(self.recipe.background_weight))
-
-    def make_map(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NDArray[np.float32]:
-        """Map ``[H, W]`` of a frame of this size from its distances ``[rows, columns]``."""
-        whole = self.recipe.map_extent == "frame"
-        return make_map(
-            distances,
-            frame_hw,
-            self.recipe.smoothing_sigma_px,
-            inspected_hw=None if whole else self.encoder.preprocessor.plan(frame_hw).inspected_hw(frame_hw),
-        )
-
-    def normal_score(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NormalScore:
-        """Image score and map peak of a good picture."""
-        anomaly_map = self.make_map(distances, frame_hw)
-        return NormalScore(
-            image=image_score(distances, self.recipe.top_fraction, self.recipe.statistic),
-            map_peak=float(anomaly_map.max()),
-        )
-
-    def score_picture(self, frame: Frame, references: Sequence[Reference]) -> NormalScore:
-        """Score of a good picture that is not in the bank."""
-        features = self.encode(frame)
-        distances = self.masked_distances(
-            normalize(features.tokens), self.find_mask(features) if self.mask.enabled else None, references
-        )
-        return self.normal_score(distances, (frame.shape[0], frame.shape[1]))
-
-
-def check_fits(encoder: Encoder, recipe: Recipe) -> None:
-    """Refuse a recipe that needs what the encoder does not give.
-
-    Raises:
-        RecipeError: The encoder lacks the recipe's layer, or the attention that its mask is made from.
-    """
-    encoder.feature_output(recipe.layer)
-    if recipe.mask_from == "attention" and recipe.mask != "off" and encoder.manifest.attention is None:
-        raise RecipeError(
-            f"recipe '{recipe.name}' makes its mask from attention, which the encoder does not give",
-            "Export it again with --attention, or choose another mask.",
-        )
-
-
-def make_mask(features: PatchFeatures, recipe: Recipe, threshold: float | None) -> Mask:
-    """The mask of a picture as the recipe makes it."""
-    if recipe.mask_from == "attention":
-        if features.attention is None or threshold is None:
-            raise ValueError("an attention mask needs attention and a threshold")
-        return attention_mask(features.attention, features.grid, threshold=threshold)
-    return pca_mask(features.tokens, features.grid, threshold=threshold, morphology=recipe.mask_morphology)
 
 
 def encode_as_taken(

@@ -10,7 +10,7 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +240,27 @@ def check_frame(frame: object) -> Frame:
         )
     _check_size(frame.shape[1], frame.shape[0], "the frame")
     return frame
+
+
+def as_pictures(frames: Sequence[Picture | Frame], prefix: str) -> list[Picture]:
+    """Name bare frames by their place, and check that all are frames.
+
+    Args:
+        frames: Pictures, or frames ``[H, W, 3]`` uint8, BGR, which are copied.
+        prefix: Begins the names of bare frames.
+
+    Raises:
+        PictureError: One is not a frame.
+    """
+    pictures = []
+    for index, frame in enumerate(frames):
+        if isinstance(frame, Picture):
+            check_frame(frame.frame)
+            pictures.append(frame)
+        else:
+            # A camera may hand out the same buffer again; the bank keeps its own copy.
+            pictures.append(Picture(name=f"{prefix}-{index:03d}", frame=check_frame(frame).copy()))
+    return pictures
 
 
 def encode_png(frame: Frame) -> bytes:

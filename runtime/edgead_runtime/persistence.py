@@ -16,7 +16,6 @@ from edgead_runtime.bank import Reference
 from edgead_runtime.detector_bundle import LoadedBundle, write_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.enrollment import Pipeline
 from edgead_runtime.errors import BundleError, EncoderMismatchError, EncoderNotFoundError
 from edgead_runtime.images import Picture
 from edgead_runtime.manifest import (
@@ -26,6 +25,7 @@ from edgead_runtime.manifest import (
     EncoderReference,
     ReferenceRecord,
 )
+from edgead_runtime.pipeline import Pipeline
 
 _LENGTH_TOLERANCE = 1e-3
 _PLAIN_SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")

@@ -460,7 +460,7 @@ def test_the_map_is_made_when_asked_for_and_once(detector, good_frames, monkeypa
         made.append(arguments)
         return genuine(*arguments, **options)
 
-    monkeypatch.setattr("edgead_runtime.enrollment.make_map", counting)
+    monkeypatch.setattr("edgead_runtime.pipeline.make_map", counting)
     result = detector(good_frames[0])
     _ = result.score, result.is_anomaly, result.patch_distances, result.timings_ms, repr(result)
     assert made == []
