@@ -12,6 +12,7 @@ import pytest
 from edgead_export.backbones import BACKBONES
 from edgead_export.errors import DownloadError, WeightsError
 from edgead_export.weights import hub, sources
+from edgead_export.weights.loading import build_model
 from edgead_export.weights.sources import load_weights
 from safetensors.torch import save
 
@@ -265,3 +266,16 @@ def test_the_record_holds_no_path_of_this_machine(the_hub, spec, empty_cache):
     (record,) = empty_cache.rglob("record.json")
     assert str(empty_cache) not in record.read_text()
     assert json.loads(record.read_text())["commit"] == COMMIT
+
+
+@pytest.mark.hub
+def test_the_real_hub_has_the_official_weights():
+    """Where the hub can be reached: DINOv2's own file fits, leaves nothing unset and is called official."""
+    spec = BACKBONES["dinov2_s"]
+    try:
+        weights = load_weights(spec, "hub", warn=lambda _: None, progress=False)
+    except DownloadError as error:
+        pytest.skip(f"the hub cannot be reached ({error.problem})")
+    assert weights.record.official
+    assert weights.default_layer == spec.depth
+    build_model(spec, weights.state, weights.record.source)
