@@ -23,9 +23,16 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
-def mask_sentence(mask: MaskDecision) -> str:
-    """Whether part of a picture is ignored, and why."""
+def background_words(weight: float) -> str:
+    """What becomes of what is outside the mask, to go after a noun in the plural."""
+    return "are ignored" if weight == 0 else f"count {weight:.0%}"
+
+
+def mask_sentence(mask: MaskDecision, background_weight: float) -> str:
+    """Whether part of a picture is ignored or counts less, and why."""
     consequence = (
-        "What is outside the part is ignored." if mask.enabled else "The whole picture is inspected."
+        f"Patches outside the part {background_words(background_weight)}."
+        if mask.enabled
+        else "The whole picture is inspected."
     )
     return f"{sentence(mask.reason)} {consequence}"

@@ -154,11 +154,11 @@ def say_enrollment(terminal: Terminal, detector: Detector, plan: EnrollmentPlan)
     from edgead.wording import count_of, mask_sentence
 
     terminal.say(f"Enrolled {count_of(len(detector.references), 'good picture')} in {plan.out}.")
-    terminal.say(mask_sentence(detector.mask))
+    terminal.say(mask_sentence(detector.mask, detector.recipe.background_weight))
     terminal.say(explain(detector.calibration))
     for note in detector.notes:
         terminal.say(f"Note: {note}")
-    terminal.say(f"Look at {plan.sheet}: it shows every good picture and what is ignored in it.")
+    terminal.say(f"Look at {plan.sheet}: it shows every good picture and what of it is masked or cut off.")
 
 
 def _summary(detector: Detector, plan: EnrollmentPlan) -> dict[str, Any]:

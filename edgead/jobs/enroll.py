@@ -16,7 +16,7 @@ from edgead_runtime.files import write_atomic
 from edgead_runtime.images import encode_png, find_pictures
 
 from edgead.report.contact_sheet import Tile, draw_contact_sheet
-from edgead.wording import count_of, mask_sentence
+from edgead.wording import background_words, count_of, mask_sentence
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,10 @@ def enrollment_sheet(detector: Detector, name: str, *, left_out: bool) -> bytes:
     scores: Sequence[float | None] = [None] * len(references)
     if left_out and len(references) > 1:
         scores = normal_scores
-    lines = [mask_sentence(detector.mask), explain(detector.calibration)]
+    lines = [mask_sentence(detector.mask, detector.recipe.background_weight), explain(detector.calibration)]
     if detector.mask.enabled:
-        lines.append("Dark, hatched areas are ignored: check that no part of the product is under them.")
+        fate = background_words(detector.recipe.background_weight)
+        lines.append(f"Dark, hatched areas {fate}: check that no part of the product is under them.")
     if any(score is not None for score in scores):
         lines.append(
             "Score: how unusual a picture is beside the other references. "

@@ -127,7 +127,7 @@ def _caption(tile: Tile) -> list[tuple[str, tuple[int, int, int]]]:
         lines.append((f"score {tile.score:.4f}{note}", _STANDS_OUT if tile.sets_threshold else _SOFT))
     ignored = 1 - tile.inspected.mean() * tile.covered[0] * tile.covered[1]
     if ignored >= 0.005:
-        lines.append((f"{ignored:.0%} ignored", _SOFT))
+        lines.append((f"{ignored:.0%} hatched", _SOFT))
     return lines
 
 

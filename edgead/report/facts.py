@@ -51,7 +51,7 @@ def detector_facts(detector: Detector, name: str, sha256: str) -> DetectorFacts:
             ("Detector", f"{name} (SHA-256 {sha256[:16]}…)"),
             ("Good pictures", f"{count_of(len(detector.references), 'reference')}, {rotations}"),
             ("Calibration", explain(detector.calibration)),
-            ("Mask", mask_sentence(detector.mask)),
+            ("Mask", mask_sentence(detector.mask, detector.recipe.background_weight)),
             ("Recipe", f"{detector.recipe.name}: {detector.recipe.summary} Source: {detector.recipe.source}"),
             (
                 "Backbone",

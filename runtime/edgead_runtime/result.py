@@ -39,9 +39,9 @@ class Result:
     threshold: float
     """Scores above this are anomalous."""
     patch_distances: NDArray[np.float32]
-    """Masked patch distances ``[rows, columns]``; ignored patches are 0."""
+    """Patch distances ``[rows, columns]``; outside the mask 0, or damped as the recipe says. Read-only."""
     mask: NDArray[np.bool_] | None
-    """Patches that count ``[rows, columns]``, or ``None`` where nothing is masked."""
+    """Patches that count in full ``[rows, columns]``, or ``None`` where nothing is masked."""
     provenance: Provenance
     degraded: tuple[str, ...] = ()
     """What a latency budget took away; empty at full quality."""
