@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 from edgead_runtime.encoder import Encoder, PatchFeatures
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines import Device, Engine, EngineOptions, create_engine
-from edgead_runtime.images import Frame
+from edgead_runtime.engines import Engine
+from edgead_runtime.images import Frame, frame_digest
 
 MEMORY_BYTES = 512 << 20
 
@@ -24,28 +21,13 @@ class RememberingEncoder(Encoder):
     def __init__(self, bundle: EncoderBundle, engine: Engine, *, memory_bytes: int = MEMORY_BYTES) -> None:
         super().__init__(bundle, engine)
         self._free = self._memory_bytes = memory_bytes
-        self._kept: dict[tuple[bytes, int | None], PatchFeatures] = {}
-
-    @classmethod
-    def load(
-        cls,
-        bundle: EncoderBundle | str | Path,
-        *,
-        engine: str = "auto",
-        device: Device = "cpu",
-        threads: int | None = None,
-    ) -> RememberingEncoder:
-        """Load a bundle into an engine; see :meth:`Encoder.load`."""
-        opened = bundle if isinstance(bundle, EncoderBundle) else EncoderBundle.open(bundle)
-        options = EngineOptions(device=device, threads=threads)
-        return cls(opened, create_engine(opened.read_model(), engine, options))
+        self._kept: dict[tuple[str, int | None], PatchFeatures] = {}
 
     def encode(
         self, frame: Frame, *, layer: int | None = None, timings_ms: dict[str, float] | None = None
     ) -> PatchFeatures:
         """Patch features of one frame; see :meth:`Encoder.encode`."""
-        digest = hashlib.blake2b(str(frame.shape).encode() + frame.tobytes(), digest_size=16).digest()
-        key = (digest, layer)
+        key = (frame_digest(frame), layer)
         if key in self._kept:
             return self._kept[key]
         features = super().encode(frame, layer=layer, timings_ms=timings_ms)

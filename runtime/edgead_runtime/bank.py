@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import cv2
@@ -78,7 +79,7 @@ def embed_reference(
     as_taken: PatchFeatures,
     encode: Callable[[Frame], PatchFeatures],
     recipe: Recipe,
-    find_mask: Callable[[PatchFeatures], NDArray[np.bool_]] | None,
+    mask: NDArray[np.bool_] | None,
     *,
     added: Added,
 ) -> Reference:
@@ -89,16 +90,19 @@ def embed_reference(
         as_taken: Its features without rotation.
         encode: The encoder.
         recipe: Says which rotations and flips.
-        find_mask: Mask of the picture as taken, where masking is on.
+        mask: Mask of the picture as taken ``[rows, columns]``, where masking is on.
         added: When the picture came in.
     """
     frame = picture.frame
-    views = [rotate(frame, degrees) for degrees in recipe.rotations_deg[1:]]
-    views += [mirror(frame, flip) for flip in recipe.flips]
+    # Made one at a time: all turns of a large frame at once would be hundreds of megabytes.
+    views = chain(
+        (rotate(frame, degrees) for degrees in recipe.rotations_deg[1:]),
+        (mirror(frame, flip) for flip in recipe.flips),
+    )
     return Reference(
         picture=picture.stored(),
         tokens=normalize(np.concatenate([as_taken.tokens, *(encode(view).tokens for view in views)])),
-        mask=None if find_mask is None else find_mask(as_taken),
+        mask=mask,
         patches=len(as_taken.tokens),
         frame_hw=(frame.shape[0], frame.shape[1]),
         digest=frame_digest(frame),

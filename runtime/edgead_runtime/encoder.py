@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ class PatchFeatures:
     """CLS-to-patch attention ``[N]`` where the encoder has it."""
 
 
+_EncoderT = TypeVar("_EncoderT", bound="Encoder")
+
+
 class Encoder:
     """An encoder bundle in an engine. Thread-safe; share one between detectors. A context manager."""
 
@@ -44,13 +48,13 @@ class Encoder:
 
     @classmethod
     def load(
-        cls,
+        cls: type[_EncoderT],
         bundle: EncoderBundle | str | Path,
         *,
         engine: str = "auto",
         device: Device = "cpu",
         threads: int | None = None,
-    ) -> Encoder:
+    ) -> _EncoderT:
         """Load a bundle into an engine.
 
         Args:

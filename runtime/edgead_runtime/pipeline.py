@@ -34,15 +34,17 @@ class Pipeline:
     recipe: Recipe
     mask: MaskDecision
 
+    def __post_init__(self) -> None:
+        check_fits(self.encoder, self.recipe)
+
     def encode(self, frame: Frame, timings_ms: dict[str, float] | None = None) -> PatchFeatures:
         """Patch features of the recipe's layer."""
         return self.encoder.encode(frame, layer=self.recipe.layer, timings_ms=timings_ms)
 
-    def __post_init__(self) -> None:
-        check_fits(self.encoder, self.recipe)
-
-    def find_mask(self, features: PatchFeatures) -> Mask:
-        """The mask of a picture, by the detector's one decision."""
+    def find_mask(self, features: PatchFeatures) -> Mask | None:
+        """The mask of a picture, by the detector's one decision; ``None`` where that is not to mask."""
+        if not self.mask.enabled:
+            return None
         return make_mask(features, self.recipe, self.mask.threshold)
 
     def embed(self, picture: Picture, as_taken: PatchFeatures, *, added_later: bool = False) -> Reference:
@@ -52,7 +54,7 @@ class Pipeline:
             as_taken,
             self.encode,
             self.recipe,
-            self.find_mask if self.mask.enabled else None,
+            self.find_mask(as_taken),
             added="add_good" if added_later else "enrollment",
         )
 
@@ -101,9 +103,7 @@ class Pipeline:
     def score_picture(self, frame: Frame, references: Sequence[Reference]) -> NormalScore:
         """Score of a good picture that is not in the bank."""
         features = self.encode(frame)
-        distances = self.masked_distances(
-            normalize(features.tokens), self.find_mask(features) if self.mask.enabled else None, references
-        )
+        distances = self.masked_distances(normalize(features.tokens), self.find_mask(features), references)
         return self.normal_score(distances, (frame.shape[0], frame.shape[1]))
 
 
@@ -149,7 +149,7 @@ def inspect(
     timings: dict[str, float] = {}
     features = pipeline.encode(frame, timings)
     start = time.perf_counter()
-    mask = pipeline.find_mask(features) if pipeline.mask.enabled else None
+    mask = pipeline.find_mask(features)
     masked = time.perf_counter()
     distances = pipeline.masked_distances(normalize(features.tokens), mask, references)
     searched = time.perf_counter()
