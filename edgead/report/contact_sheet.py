@@ -1,4 +1,7 @@
-"""The enrolment sheet: every reference with what the detector will ignore in it, for a person to check."""
+"""The enrolment sheet: every reference with what the detector will ignore in it, for a person to check.
+
+Where references were aligned, the sheet also shows how each was laid over another.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,36 @@ import cv2
 import numpy as np
 from edgead_runtime.images import Frame, bgr
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from edgead.report.aligned_pairs import AlignedPair, PairsSection
 from edgead.report.overlay import fit_longest_side
+from edgead.report.sheet_style import (
+    GAP,
+    HEADLINE_SIZE,
+    INK,
+    LINE_PX,
+    MARGIN,
+    PAPER,
+    SOFT,
+    STANDS_OUT,
+    TEXT_SIZE,
+    Color,
+    load_font,
+    shorten,
+)
 
 TILE_PX = 260
 MAX_COLUMNS = 5
 MAX_TILES = 60
 
-_MARGIN = 20
-_GAP = 14
 _CAPTION_LINE_PX = 19
 _CAPTION_PX = 3 * _CAPTION_LINE_PX + 6
-_LINE_PX = 26
-_HEADLINE_SIZE = 19
-_TEXT_SIZE = 15
 _MIN_WIDTH = 900
-_PAPER = (250, 250, 248)
-_INK = (28, 34, 44)
-_SOFT = (98, 106, 118)
-_STANDS_OUT = (166, 62, 12)
 _DIMMED_TO = 0.3
 _HATCH_PERIOD_PX = 12
 _HATCH_WIDTH_PX = 2
 _HATCH_BGR = (60, 120, 235)
-_FONTS = ("DejaVuSans.ttf", "Arial Unicode.ttf", "Arial.ttf", "LiberationSans-Regular.ttf")
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,16 @@ class Tile:
     """Whether its score is the detector's threshold."""
 
 
-def draw_contact_sheet(headline: str, lines: Sequence[str], tiles: Sequence[Tile]) -> Frame:
+def draw_contact_sheet(
+    headline: str, lines: Sequence[str], tiles: Sequence[Tile], pairs: Sequence[AlignedPair] = ()
+) -> Frame:
     """Draw the sheet.
 
     Args:
         headline: What was enrolled.
         lines: Sentences under it; long ones are wrapped.
         tiles: References in their order; after :data:`MAX_TILES` they are only counted.
+        pairs: References that were laid over each other, drawn under the tiles.
 
     Returns:
         ``[h, w, 3]`` uint8, BGR.
@@ -70,22 +79,24 @@ def draw_contact_sheet(headline: str, lines: Sequence[str], tiles: Sequence[Tile
     shown = tiles[:MAX_TILES]
     columns = min(MAX_COLUMNS, max(1, len(shown)))
     rows = -(-len(shown) // columns)
-    width = max(_MIN_WIDTH, 2 * _MARGIN + columns * (TILE_PX + _GAP) - _GAP)
-    text = [part for line in lines for part in textwrap.wrap(line, width=(width - 2 * _MARGIN) // 8)]
+    width = max(_MIN_WIDTH, 2 * MARGIN + columns * (TILE_PX + GAP) - GAP)
+    text = [part for line in lines for part in textwrap.wrap(line, width=(width - 2 * MARGIN) // 8)]
     if len(tiles) > len(shown):
         text.append(f"The first {len(shown)} of {len(tiles)} references are shown.")
-    header = _MARGIN + _LINE_PX * (len(text) + 1) + _GAP
-    height = header + rows * (TILE_PX + _CAPTION_PX + _GAP) + _MARGIN
+    header = MARGIN + LINE_PX * (len(text) + 1) + GAP
+    pairs_top = header + rows * (TILE_PX + _CAPTION_PX + GAP)
+    section = PairsSection(pairs, width)
 
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    sheet = Image.new("RGB", (width, pairs_top + section.height_px + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN), headline, fill=_INK, font=_font(_HEADLINE_SIZE))
+    draw.text((MARGIN, MARGIN), headline, fill=INK, font=load_font(HEADLINE_SIZE))
     for index, line in enumerate(text):
-        draw.text((_MARGIN, _MARGIN + _LINE_PX * (index + 1)), line, fill=_SOFT, font=_font(_TEXT_SIZE))
+        draw.text((MARGIN, MARGIN + LINE_PX * (index + 1)), line, fill=SOFT, font=load_font(TEXT_SIZE))
     for index, tile in enumerate(shown):
-        left = _MARGIN + (index % columns) * (TILE_PX + _GAP)
-        top = header + (index // columns) * (TILE_PX + _CAPTION_PX + _GAP)
+        left = MARGIN + (index % columns) * (TILE_PX + GAP)
+        top = header + (index // columns) * (TILE_PX + _CAPTION_PX + GAP)
         _draw_tile(sheet, draw, tile, left, top)
+    section.draw(sheet, draw, pairs_top)
     return bgr(np.asarray(sheet))
 
 
@@ -114,38 +125,18 @@ def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: 
     picture = dim_ignored(fit_longest_side(tile.frame, TILE_PX, TILE_PX), tile.inspected, tile.covered)
     # Pictures hang from the bottom of their cell, so that the captions stand in one line.
     sheet.paste(Image.fromarray(bgr(picture)), (left, top + TILE_PX - picture.shape[0]))
-    font = _font(_TEXT_SIZE)
-    lines = [(_fit(draw, tile.name, font), _INK), *_caption(tile)]
+    font = load_font(TEXT_SIZE)
+    lines = [(shorten(draw, tile.name, font, TILE_PX), INK), *_caption(tile)]
     for index, (line, colour) in enumerate(lines):
         draw.text((left, top + TILE_PX + 3 + index * _CAPTION_LINE_PX), line, fill=colour, font=font)
 
 
-def _caption(tile: Tile) -> list[tuple[str, tuple[int, int, int]]]:
+def _caption(tile: Tile) -> list[tuple[str, Color]]:
     lines = []
     if tile.score is not None:
         note = ", sets the threshold" if tile.sets_threshold else ""
-        lines.append((f"score {tile.score:.4f}{note}", _STANDS_OUT if tile.sets_threshold else _SOFT))
+        lines.append((f"score {tile.score:.4f}{note}", STANDS_OUT if tile.sets_threshold else SOFT))
     ignored = 1 - tile.inspected.mean() * tile.covered[0] * tile.covered[1]
     if ignored >= 0.005:
-        lines.append((f"{ignored:.0%} hatched", _SOFT))
+        lines.append((f"{ignored:.0%} hatched", SOFT))
     return lines
-
-
-def _fit(draw: ImageDraw.ImageDraw, name: str, font: Font) -> str:
-    """Shorten a name in the middle, where file names differ least, until it fits its tile."""
-    keep = len(name)
-    shortened = name
-    while draw.textlength(shortened, font=font) > TILE_PX and keep > 4:
-        keep -= 1
-        shortened = f"{name[: keep // 2]}…{name[-(keep - keep // 2) :]}"
-    return shortened
-
-
-def _font(size: int) -> Font:
-    for name in _FONTS:
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    # Pillow's own font knows Latin letters only, which is still better than no sheet.
-    return ImageFont.load_default(size)

@@ -147,11 +147,11 @@ def align(moving: Landmarks, fixed: Landmarks, *, ratio: float = RATIO) -> Align
     """
     fewest = min(len(moving.points), len(fixed.points))
     if fewest < _MIN_LANDMARKS:
-        return _not_found(f"only {fewest} landmarks to go by")
+        return _not_found(f"too few landmarks to go by ({fewest})")
     pairs = match(moving.descriptors, fixed.descriptors, ratio)
     matches = len(pairs)
     if matches < _MIN_MATCHES:
-        return _not_found(f"only {matches} landmarks look alike", matches)
+        return _not_found(f"too few landmarks look alike ({matches})", matches)
     source, target = moving.points[pairs[:, 0]], fixed.points[pairs[:, 1]]
     tolerance_px = _TOLERANCE_PX / fixed.scale
     similarity, agreeing = cv2.estimateAffinePartial2D(

@@ -12,8 +12,13 @@ Where the sources disagree or are silent:
 - K is rounded as Python does, a half to the even number: 30 % of 5 is 2, of 15 is 4.
 - An attention that is the same everywhere tells no background: all patches weigh 1.
 
-PatchEAD+ weighs the patch scores by `attention_weights` before `image_score` and `anomaly_map`. Its alignment
-(feature matching of each reference with the query) is out of scope here; of it there is only `half_turn`.
+- "We average the scores from the three images for each sample": the mean is taken within a reference, over
+  its picture as taken, aligned, and aligned and turned by 180 degrees; then come the references.
+- The paper does not say what becomes of a reference that cannot be aligned; here it has fewer views.
+
+PatchEAD+ weighs the patch scores by `attention_weights` before `image_score` and `anomaly_map`. Of its
+alignment there is what follows the feature matching: `rigid_fit` of the matched points, `aligned_views` and
+`aligned_scores`. The matching itself has no one right answer to compare with.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from reference.anomalydino import Floats, Frame, image_auroc, image_score, normalise, preprocess, pro, tokens
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Reduction",
+    "aligned_scores",
+    "aligned_views",
     "anomaly_map",
     "attention_weights",
     "batch_zero_shot_scores",
@@ -43,6 +51,7 @@ __all__ = [
     "image_score",
     "preprocess",
     "pro",
+    "rigid_fit",
     "tokens",
     "worst_count",
 ]
@@ -86,6 +95,78 @@ def few_shot_scores(
     closest = np.stack([half_cosine(patch_tokens, r).min(axis=1) for r in references])  # [n, N]
     descending = np.sort(closest, axis=0)[::-1]
     return descending[: worst_count(len(references), worst_share)].mean(axis=0)
+
+
+def aligned_scores(
+    patch_tokens: Floats,
+    references: Sequence[Sequence[Floats]],
+    reduction: Reduction = "min",
+    worst_share: float = 0.3,
+) -> Floats:
+    """Patch scores [N] of PatchEAD+ against the views [M_i, D] of each reference.
+
+    s_n(p) is the mean over the views of reference n of the distance to the closest patch of that view; "min"
+    takes the least s_n(p), "worst" the mean over the K largest.
+    """
+    if not references:
+        raise ValueError("no reference")
+    per_reference = []
+    for views in references:
+        if not views:
+            raise ValueError("a reference without a view")
+        closest = [half_cosine(patch_tokens, view).min(axis=1) for view in views]
+        per_reference.append(sum(closest) / len(closest))
+    ascending = np.sort(np.stack(per_reference), axis=0)
+    if reduction == "min":
+        return ascending[0]
+    if reduction != "worst":
+        raise ValueError(f"unknown reduction {reduction!r}")
+    return ascending[-worst_count(len(references), worst_share) :].mean(axis=0)
+
+
+def rigid_fit(source: Floats, target: Floats) -> Floats:
+    """Matrix [2, 3] of the rotation and shift that bring points [n, 2] closest to others (least squares).
+
+    In the plane the angle is known outright: with both sets about their centres, the sum of squares is least
+    where tan(angle) = sum of cross products / sum of dot products.
+    """
+    a, b = source - source.mean(axis=0), target - target.mean(axis=0)
+    dot = (a * b).sum()
+    cross = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()
+    angle = np.arctan2(cross, dot)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = target.mean(axis=0) - rotation @ source.mean(axis=0)
+    return np.concatenate([rotation, shift[:, None]], axis=1)
+
+
+def _reflected(index: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    """Indices of any size folded back into 0..length-1 without repeating the edge: -1 is 1."""
+    if length == 1:
+        return np.zeros_like(index)
+    folded = index % (2 * (length - 1))
+    return np.minimum(folded, 2 * (length - 1) - folded)
+
+
+def aligned_views(frame: Frame, matrix: Floats, fixed_hw: tuple[int, int]) -> list[Frame]:
+    """The frame as taken, aligned, and aligned and turned by 180 degrees.
+
+    `matrix` [2, 3] maps pixels (x, y) of the frame to pixels of the fixed one, (0, 0) being the centre of the
+    first. Bilinear in float64, borders reflected without repeating the edge.
+    """
+    height, width = frame.shape[:2]
+    x, y = np.meshgrid(np.arange(fixed_hw[1]), np.arange(fixed_hw[0]))
+    inverse = np.linalg.inv(np.concatenate([matrix, [[0, 0, 1]]]))
+    from_x = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]
+    from_y = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]
+    left, top = np.floor(from_x).astype(np.int64), np.floor(from_y).astype(np.int64)
+    right_share, bottom_share = (from_x - left)[..., None], (from_y - top)[..., None]
+    aligned = np.zeros((*fixed_hw, frame.shape[2]))
+    for down, of_row in ((0, 1 - bottom_share), (1, bottom_share)):
+        for across, of_column in ((0, 1 - right_share), (1, right_share)):
+            rows, columns = _reflected(top + down, height), _reflected(left + across, width)
+            aligned += of_row * of_column * frame[rows, columns]
+    rounded = np.round(aligned).astype(np.uint8)
+    return [frame, rounded, half_turn(rounded)]
 
 
 def batch_zero_shot_scores(all_tokens: Sequence[Floats], worst_share: float = 0.3) -> list[Floats]:

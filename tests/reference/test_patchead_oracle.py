@@ -7,6 +7,8 @@ from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, D
 
 from reference.anomalydino import distances
 from reference.patchead import (
+    aligned_scores,
+    aligned_views,
     anomaly_map,
     attention_weights,
     batch_zero_shot_scores,
@@ -15,6 +17,7 @@ from reference.patchead import (
     half_cosine,
     half_turn,
     image_score,
+    rigid_fit,
     worst_count,
 )
 
@@ -150,6 +153,81 @@ def test_batch_leaves_only_the_picture_itself_out_and_follows_its_order(share):
     order = [4, 2, 0, 5, 1, 3]
     for at, s in zip(order, batch_zero_shot_scores([pictures[i] for i in order], share), strict=True):
         assert s == pytest.approx(scores[at], abs=1e-15)
+
+
+# alignment
+
+
+def test_aligned_scores_by_hand():
+    # sin^2 of half the angle: 60 is 0.25, 90 is 0.5, 180 is 1
+    first = [unit(60, 180), unit(90), unit(180)]  # (0.25 + 0.5 + 1) / 3
+    second = [unit(0), unit(60), unit(90, 60)]  # (0 + 0.25 + 0.25) / 3
+    third = [unit(90), unit(90), unit(90)]
+    assert aligned_scores(unit(0), [first]) == pytest.approx([1.75 / 3])
+    assert aligned_scores(unit(0), [first, second, third]) == pytest.approx([0.5 / 3])
+    assert aligned_scores(unit(0), [first, second, third], "worst") == pytest.approx([1.75 / 3])
+    assert aligned_scores(unit(0), [first, second, third], "worst", 0.67) == pytest.approx(
+        [(1.75 / 3 + 0.5) / 2]
+    )
+
+
+def test_the_views_are_averaged_and_not_searched_together():
+    """A patch that only one view has is still a third of the way off."""
+    views = [unit(0), unit(180), unit(180)]
+    assert aligned_scores(unit(0), [views]) == pytest.approx([2 / 3])
+    assert few_shot_scores(unit(0), views) == pytest.approx([0.0], abs=1e-15)
+
+
+@pytest.mark.parametrize("reduction", ["min", "worst"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_views_that_are_all_the_same_change_nothing(reduction, times):
+    query, references = random_tokens(12), [random_tokens(6 + i, seed=i + 1) for i in range(6)]
+    scores = aligned_scores(query, [[r] * times for r in references], reduction)
+    assert scores == pytest.approx(few_shot_scores(query, references, reduction), abs=1e-15)
+
+
+def test_a_reference_that_was_not_aligned_has_fewer_views():
+    references = [[unit(90)], [unit(60), unit(180), unit(60)]]  # 0.5 and 1.5 / 3
+    assert aligned_scores(unit(0), references) == pytest.approx([0.5])
+    assert aligned_scores(unit(0), references, "worst") == pytest.approx([0.5])
+
+
+def test_aligned_scores_refuse_bad_arguments():
+    with pytest.raises(ValueError, match="no reference"):
+        aligned_scores(unit(0), [])
+    with pytest.raises(ValueError, match="without a view"):
+        aligned_scores(unit(0), [[unit(0)], []])
+    with pytest.raises(ValueError, match="unknown reduction"):
+        aligned_scores(unit(0), [[unit(0)]], "mean")
+
+
+def test_rigid_fit_by_hand():
+    corners = np.array([[0.0, 0], [4, 0], [0, 2]])
+    quarter = np.array([[10.0, 5], [10, 9], [8, 5]])  # (x, y) to (10 - y, 5 + x)
+    assert rigid_fit(corners, quarter) == pytest.approx(np.array([[0, -1, 10], [1, 0, 5]]), abs=1e-12)
+    # twice the size is not followed: the same angle, about the centres
+    assert rigid_fit(corners, 2 * corners) == pytest.approx(
+        np.array([[1, 0, 4 / 3], [0, 1, 2 / 3]]), abs=1e-12
+    )
+
+
+def test_aligned_views_by_hand():
+    frame = np.repeat(np.array([[10, 20, 30], [40, 50, 60]], np.uint8)[:, :, None], 3, axis=2)
+    shift = np.array([[1.0, 0, 1], [0, 1, 0]])  # one pixel to the right: the left edge shows what lies inside
+    as_taken, aligned, turned = aligned_views(frame, shift, (2, 3))
+    assert as_taken is frame
+    assert aligned[..., 0].tolist() == [[20, 10, 20], [50, 40, 50]]
+    assert turned[..., 0].tolist() == [[50, 40, 50], [20, 10, 20]]
+    half = np.array([[1.0, 0, 0], [0, 1, 0.5]])
+    assert aligned_views(frame, half, (2, 3))[1][..., 0].tolist() == [[25, 35, 45], [25, 35, 45]]
+    quarter = np.array([[0.0, -1, 1], [1, 0, 0]])  # (x, y) to (1 - y, x): the canvas is 3 x 2 then
+    assert aligned_views(frame, quarter, (3, 2))[1][..., 0].tolist() == [[40, 10], [50, 20], [60, 30]]
+
+
+def test_reflection_reaches_as_far_as_it_must():
+    frame = np.repeat(np.array([[1, 2, 3]], np.uint8)[:, :, None], 3, axis=2)
+    far = np.array([[1.0, 0, 7], [0, 1, 5]])
+    assert aligned_views(frame, far, (1, 3))[1][..., 0].tolist() == [[2, 3, 2]]
 
 
 # attention
