@@ -25,16 +25,17 @@ from edgead.report.sheet_style import (
     shorten,
 )
 
-PAIR_TILE_PX = 200
-MAX_PAIRS = 20
+MAX_PAIR_TILE_PX = 260
+MAX_PAIRS = 16
 
 _SQUARES = 6
 _CAPTION_LINE_PX = 19
-_NAME_PX = 400
-_COLUMNS = ("lies still", "as taken", "aligned", "both, in squares")
+_COLUMNS = ("over this one", "as taken", "turned and shifted", "both, in squares")
 _EXPLANATION = (
     "In the last column squares of the two pictures alternate. "
-    "Where the part's edges run on from square to square, the two lie over each other."
+    "Where edges run on from square to square, the two lie over each other. "
+    "If those of the background run on and those of the part do not, the background was aligned. "
+    "Corners that came in from outside the picture are filled with its reflection."
 )
 _RULE = (214, 214, 208)
 _EMPTY = (240, 236, 230)
@@ -69,7 +70,9 @@ class PairsSection:
         self._pairs = pairs
         self._width_px = width_px
         self._shown = pairs[:MAX_PAIRS]
-        self._views = [_views(pair) for pair in self._shown]
+        columns_px = width_px - 2 * MARGIN - (len(_COLUMNS) - 1) * GAP
+        self._tile_px = min(MAX_PAIR_TILE_PX, columns_px // len(_COLUMNS))
+        self._views = [_views(pair, self._tile_px) for pair in self._shown]
         self._text = self._explain() if pairs else []
 
     @property
@@ -108,11 +111,37 @@ class PairsSection:
             draw.text((MARGIN, top), line, fill=SOFT, font=font)
         top += LINE_PX
         for column, title in enumerate(_COLUMNS):
-            draw.text((_left(column), top), title, fill=INK, font=font)
+            draw.text((self._left(column), top), title, fill=INK, font=font)
         top += LINE_PX
         for pair, views in zip(self._shown, self._views, strict=True):
-            _draw_row(sheet, draw, pair, views, top)
+            self._draw_row(sheet, draw, pair, views, top)
             top += _row_px(views)
+
+    def _left(self, column: int) -> int:
+        return MARGIN + column * (self._tile_px + GAP)
+
+    def _draw_row(
+        self,
+        sheet: Image.Image,
+        draw: ImageDraw.ImageDraw,
+        pair: AlignedPair,
+        views: Sequence[Frame],
+        top: int,
+    ) -> None:
+        font = load_font(TEXT_SIZE)
+        name_px = 2 * self._tile_px - 2 * GAP
+        bottom = top + _tallest_px(views)
+        for column, view in enumerate(views):
+            sheet.paste(Image.fromarray(bgr(view)), (self._left(column), bottom - view.shape[0]))
+        moving, still = (shorten(draw, name, font, name_px) for name in (pair.moving_name, pair.fixed_name))
+        draw.text((MARGIN, bottom + 3), f"{moving} over {still}", fill=INK, font=font)
+        reason, color = (pair.reason, SOFT) if pair.found else (f"not aligned: {pair.reason}", STANDS_OUT)
+        draw.text((MARGIN, bottom + 3 + _CAPTION_LINE_PX), reason, fill=color, font=font)
+        if not pair.found:
+            box = (self._left(2), top, self._left(3) + self._tile_px, bottom)
+            draw.rectangle(box, fill=_EMPTY, outline=STANDS_OUT)
+            middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            draw.text(middle, "not aligned", fill=STANDS_OUT, font=font, anchor="mm")
 
 
 def in_squares(one: Frame, other: Frame) -> Frame:
@@ -123,11 +152,9 @@ def in_squares(one: Frame, other: Frame) -> Frame:
     return np.where(((x // side + y // side) % 2 == 0)[:, :, None], one, other)
 
 
-def _views(pair: AlignedPair) -> list[Frame]:
+def _views(pair: AlignedPair, tile_px: int) -> list[Frame]:
     """What a row shows: the two pictures, and where they were aligned the third and both in squares."""
-    fixed, before = (
-        fit_longest_side(frame, PAIR_TILE_PX, PAIR_TILE_PX) for frame in (pair.fixed, pair.before)
-    )
+    fixed, before = (fit_longest_side(frame, tile_px, tile_px) for frame in (pair.fixed, pair.before))
     if not pair.found:
         return [fixed, before]
     size = fixed.shape[1], fixed.shape[0]
@@ -141,25 +168,3 @@ def _row_px(views: Sequence[Frame]) -> int:
 
 def _tallest_px(views: Sequence[Frame]) -> int:
     return max(int(view.shape[0]) for view in views)
-
-
-def _left(column: int) -> int:
-    return MARGIN + column * (PAIR_TILE_PX + GAP)
-
-
-def _draw_row(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, pair: AlignedPair, views: Sequence[Frame], top: int
-) -> None:
-    font = load_font(TEXT_SIZE)
-    bottom = top + _tallest_px(views)
-    for column, view in enumerate(views):
-        sheet.paste(Image.fromarray(bgr(view)), (_left(column), bottom - view.shape[0]))
-    moving, still = (shorten(draw, name, font, _NAME_PX) for name in (pair.moving_name, pair.fixed_name))
-    draw.text((MARGIN, bottom + 3), f"{moving} over {still}", fill=INK, font=font)
-    reason, color = (pair.reason, SOFT) if pair.found else (f"not aligned: {pair.reason}", STANDS_OUT)
-    draw.text((MARGIN, bottom + 3 + _CAPTION_LINE_PX), reason, fill=color, font=font)
-    if not pair.found:
-        box = (_left(2), top, _left(3) + PAIR_TILE_PX, bottom)
-        draw.rectangle(box, fill=_EMPTY, outline=STANDS_OUT)
-        middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        draw.text(middle, "not aligned", fill=STANDS_OUT, font=font, anchor="mm")

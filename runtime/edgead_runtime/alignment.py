@@ -81,20 +81,38 @@ class Alignment:
     found: bool
 
 
-def find_landmarks(frame: Frame) -> Landmarks:
+def find_landmarks(frame: Frame, mask: NDArray[np.bool_] | None = None) -> Landmarks:
     """The landmarks of a frame, by SIFT.
 
     Args:
         frame: ``[H, W, 3]`` uint8, BGR.
+        mask: ``[rows, columns]`` of any size, laid over the whole frame: where landmarks may lie. Without one
+            a background that always looks the same is aligned instead of a part that does not.
     """
     grey = working_copy(frame)
-    # Without the precise upscaling every point lies a quarter of a pixel off, which a half turn doubles.
-    # A detector for every call: making one costs nothing, and OpenCV does not say that threads may share one.
-    sift = cv2.SIFT.create(nfeatures=MAX_LANDMARKS, contrastThreshold=_CONTRAST, enable_precise_upscale=True)
-    keypoints, descriptors = sift.detectAndCompute(grey, None)
-    # A grey copy of one colour has no descriptors, not an empty array of them.
+    if mask is None:
+        keypoints, descriptors = _sift(MAX_LANDMARKS).detectAndCompute(grey, None)
+    else:
+        size = grey.shape[1], grey.shape[0]
+        allowed = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        # OpenCV takes the strongest of the whole picture first and masks them afterwards: under a lively
+        # background few would be left.
+        everywhere = _sift(0).detect(grey, allowed)
+        strongest = sorted(everywhere, key=lambda keypoint: -keypoint.response)[:MAX_LANDMARKS]
+        keypoints, descriptors = _sift(0).compute(grey, strongest)
+    # Without a landmark there are no descriptors, instead of an empty array of them.
     found = np.zeros((0, 128)) if descriptors is None else descriptors
     return landmarks_from(keypoints, np.asarray(found, dtype=np.float32), grey, frame)
+
+
+def _sift(most: int) -> cv2.SIFT:
+    """A detector for one call: making one costs nothing, and OpenCV does not say that threads may share it.
+
+    Args:
+        most: Landmarks; 0 for all.
+    """
+    # Without the precise upscaling every point lies a quarter of a pixel off, which a half turn doubles.
+    return cv2.SIFT.create(nfeatures=most, contrastThreshold=_CONTRAST, enable_precise_upscale=True)
 
 
 def working_copy(frame: Frame) -> NDArray[np.uint8]:

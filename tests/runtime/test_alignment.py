@@ -48,6 +48,15 @@ def drawn_part(seed=0, hw=(360, 480)):
     return np.clip(part + random.normal(0, 2, part.shape), 0, 255).astype(np.uint8)
 
 
+def picture(name):
+    return drawn_part() if name == "drawn" else bundled(name)
+
+
+@cache
+def landmarks_of(name):
+    return find_landmarks(picture(name))
+
+
 def motion(hw, degrees, shift=(0.0, 0.0)):
     height, width = hw
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
@@ -78,10 +87,10 @@ def corner_error_px(found, true, hw):
 @pytest.mark.parametrize("degrees", [0, 31.2, 90, 180, -137])
 @pytest.mark.parametrize("name", ["drawn", *PICTURES])
 def test_a_known_motion_comes_back(name, degrees):
-    fixed = drawn_part() if name == "drawn" else bundled(name)
+    fixed = picture(name)
     hw = fixed.shape[:2]
     there = motion(hw, degrees, (0.04 * hw[1], -0.06 * hw[0]))
-    found = laid(move(fixed, there), fixed)
+    found = align(find_landmarks(move(fixed, there)), landmarks_of(name))
     assert found.found, found.reason
     back = cv2.invertAffineTransform(there)
     assert corner_error_px(found.matrix, back, hw) < 1
@@ -144,16 +153,52 @@ def test_different_sizes_above_the_working_copy_s():
 
 
 def test_a_large_frame_is_searched_in_a_small_copy():
-    large = cv2.resize(drawn_part(), (4800, 3600), interpolation=cv2.INTER_LINEAR)
-    there = motion((3600, 4800), 25, (200, 100))
+    large = cv2.resize(drawn_part(), (2400, 1800), interpolation=cv2.INTER_LINEAR)
+    there = motion((1800, 2400), 25, (100, 50))
     landmarks = find_landmarks(move(large, there))
     assert len(landmarks.points) <= MAX_LANDMARKS
-    assert landmarks.scale == WORKING_SIDE_PX / 4800
-    assert landmarks.points.max() > 3000  # in pixels of the frame
+    assert landmarks.scale == WORKING_SIDE_PX / 2400
+    assert landmarks.points.max() > 1500  # in pixels of the frame
     found = align(landmarks, find_landmarks(large))
     assert (
-        corner_error_px(found.matrix, cv2.invertAffineTransform(there), (3600, 4800)) < 4800 / WORKING_SIDE_PX
+        corner_error_px(found.matrix, cv2.invertAffineTransform(there), (1800, 2400)) < 2400 / WORKING_SIDE_PX
     )
+
+
+def test_a_mask_keeps_the_background_from_being_aligned():
+    """A part that lies turned on a ground that does not: the ground has more landmarks."""
+    ground, part = bundled("gravel"), bundled("brick")[:200, :200]
+    turned = cv2.rotate(part, cv2.ROTATE_90_CLOCKWISE)
+    fixed, moving = ground.copy(), ground.copy()
+    fixed[150:350, 150:350], moving[150:350, 150:350] = part, turned
+    mask = np.zeros((64, 64), bool)
+    mask[20:43, 20:43] = True  # in patches of 8 pixels
+    assert laid(moving, fixed).rotation_deg == pytest.approx(0, abs=0.1)
+    found = align(find_landmarks(moving, mask), find_landmarks(fixed, mask))
+    assert found.rotation_deg == pytest.approx(90, abs=0.2), found.reason
+    # About the part's centre, (249.5, 249.5).
+    assert transform(np.array([[249.5, 249.5]]), found.matrix) == pytest.approx(249.5, abs=0.5)
+
+
+def test_no_landmark_lies_outside_the_mask():
+    mask = np.zeros((10, 10), bool)
+    mask[4:6, :5] = True
+    points = find_landmarks(bundled("gravel"), mask).points
+    assert len(points) > 20
+    x, y = points.T
+    assert x.max() <= 0.5 * 512 + 1
+    assert y.min() >= 0.4 * 512 - 1
+    assert y.max() <= 0.6 * 512 + 1
+
+
+def test_a_mask_over_everything_changes_nothing():
+    masked, plain = find_landmarks(drawn_part(), np.ones((4, 4), bool)), landmarks_of("drawn")
+    assert sorted(masked.points.tolist()) == sorted(plain.points.tolist())
+
+
+def test_a_mask_over_nothing():
+    nothing = find_landmarks(drawn_part(), np.zeros((4, 4), bool))
+    assert refused(align(nothing, landmarks_of("drawn")), "too few landmarks to go by (0)")
 
 
 # What is refused
@@ -170,17 +215,16 @@ def refused(found, *words):
 @pytest.mark.parametrize("hw", [(360, 480), (16, 16), (1, 1), (20, 2000)])
 def test_a_blank_frame(hw):
     blank = np.full((*hw, 3), 120, np.uint8)
-    assert refused(laid(blank, drawn_part()), "too few landmarks to go by (0)")
-    assert refused(laid(drawn_part(), blank), "too few landmarks to go by (0)")
-    assert refused(laid(blank, blank), "too few landmarks to go by (0)")
+    nothing, part = find_landmarks(blank), landmarks_of("drawn")
+    for moving, fixed in ((nothing, part), (part, nothing), (nothing, nothing)):
+        assert refused(align(moving, fixed), "too few landmarks to go by (0)")
 
 
 @pytest.mark.parametrize("moving", PICTURES)
 @pytest.mark.parametrize("fixed", ["drawn", *PICTURES])
 def test_unrelated_pictures(moving, fixed):
     if moving != fixed:
-        other = drawn_part() if fixed == "drawn" else bundled(fixed)
-        assert refused(laid(bundled(moving), other), "too few landmarks look alike")
+        assert refused(align(landmarks_of(moving), landmarks_of(fixed)), "too few landmarks look alike")
 
 
 @pytest.mark.parametrize(("size", "words"), [(0.5, "0.50 times"), (1.1, "1.10 times"), (2.0, "2.00 times")])
