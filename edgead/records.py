@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead_runtime.anomaly_map import Region
+from edgead_runtime.explanation import Box
 
 RESULTS_JSONL = "results.jsonl"
 OVERLAYS = "overlays"
@@ -30,6 +31,21 @@ _CSV_COLUMNS = (
 
 
 @dataclass(frozen=True)
+class ExplainedRegion:
+    """The most unusual patch of a region, and the good patch that is most like it."""
+
+    patch: Box
+    """In pixels of the picture."""
+    distance: float
+    reference: str
+    """Name of the good picture."""
+    view: str
+    """How it was remembered, e.g. ``turned by 45°``."""
+    reference_patch: Box
+    """In pixels of the good picture in that view."""
+
+
+@dataclass(frozen=True)
 class InspectedPicture:
     """A picture the detector could look at."""
 
@@ -43,6 +59,10 @@ class InspectedPicture:
     timings_ms: Mapping[str, float]
     overlay: str
     """Path of its overlay inside the results folder, with forward slashes."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it was inspected."""
+    explanations: tuple[ExplainedRegion, ...] = ()
+    """Of its strongest regions, where explanations were asked for."""
 
 
 @dataclass(frozen=True)

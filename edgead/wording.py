@@ -23,6 +23,13 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
+def blocks(layers: Sequence[int]) -> str:
+    """``output of block 9``, ``outputs of blocks 3, 6 and 9``."""
+    if len(layers) == 1:
+        return f"output of block {layers[0]}"
+    return f"outputs of blocks {', '.join(map(str, layers[:-1]))} and {layers[-1]}"
+
+
 def background_words(weight: float) -> str:
     """What becomes of what is outside the mask, to go after a noun in the plural."""
     return "are ignored" if weight == 0 else f"count {weight:.0%}"

@@ -38,6 +38,12 @@ def detect(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first picture that cannot be inspected.")
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Show each red spot beside what comes nearest to it in the good pictures."
+        ),
+    ] = False,
     report_limit: Annotated[
         int, typer.Option(min=0, help="Pictures that the report shows with images, highest scores first.")
     ] = 200,
@@ -74,6 +80,7 @@ def detect(
                 out,
                 overwrite=overwrite,
                 strict=strict,
+                explain=explain,
                 report_limit=report_limit,
                 progress=progress,
             )

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgead.cli.options import Json, Overwrite, Quiet, RecipeName, Threads
+from edgead.cli.options import (
+    Json,
+    Overwrite,
+    Quiet,
+    RecipeName,
+    RecipeSettings,
+    Threads,
+    area_changes,
+    parse_layers,
+    parse_settings,
+)
 from edgead.cli.terminal import Terminal, warn_passed_over
 
 if TYPE_CHECKING:
@@ -43,8 +53,12 @@ def enroll(
     good: Annotated[Path, typer.Option(help="Folder of good pictures, or one picture.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Detector file to write, e.g. part.edgead.")],
     recipe: RecipeName = "anomalydino",
-    layer: Annotated[
-        int | None, typer.Option(help="Block whose output is used.", show_default="the encoder's deepest")
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Blocks whose outputs are used; repeat it or separate by commas.",
+            show_default="the encoder's deepest",
+        ),
     ] = None,
     rotations: Annotated[
         bool | None,
@@ -66,6 +80,18 @@ def enroll(
     mask_morphology: Annotated[
         Morphology | None, typer.Option(help="How the mask grows.", show_default=_FROM_RECIPE)
     ] = None,
+    area_image: Annotated[
+        Path | None,
+        typer.Option(help="Inspect only what is white in this picture, drawn over a good one."),
+    ] = None,
+    area_polygon: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y ...",
+            help="Inspect only inside these corners, in shares of width and height: "
+            '"0.1,0.1 0.9,0.1 0.5,0.9".',
+        ),
+    ] = None,
     top_fraction: Annotated[
         float | None,
         typer.Option(help="Share of the patches that make the score.", show_default=_FROM_RECIPE),
@@ -74,6 +100,7 @@ def enroll(
         float | None,
         typer.Option(help="Smoothing of the anomaly map, sigma in pixels.", show_default=_FROM_RECIPE),
     ] = None,
+    settings: RecipeSettings = None,
     shots: Annotated[
         int | None, typer.Option(min=1, help="Use the first N good pictures only.", show_default="all")
     ] = None,
@@ -116,20 +143,24 @@ def enroll(
 
     terminal = Terminal(quiet=quiet, as_json=as_json)
     changes: dict[str, Any] = {
-        "layer": layer,
+        "layers": parse_layers(layers) if layers else None,
         "rotations_deg": None if rotations is None else (EIGHT_TURNS if rotations else EIGHT_TURNS[:1]),
         "mask": mask and mask.value,
         "mask_threshold": mask_threshold,
         "mask_morphology": mask_morphology and mask_morphology.value,
         "top_fraction": top_fraction,
         "smoothing_sigma_px": smoothing,
+        **area_changes(area_image, area_polygon),
     }
     plan = EnrollmentPlan(
         good=good_pictures(good, shots),
         out=out,
         sheet=sheet or default_sheet(out),
         recipe=find_recipe(recipe).with_(
-            **{name: value for name, value in changes.items() if value is not None}
+            **{
+                **{name: value for name, value in changes.items() if value is not None},
+                **parse_settings(settings),
+            }
         ),
         calibration=() if calibrate is None else good_pictures(calibrate),
         false_alarm_rate=false_alarm_rate,

@@ -10,7 +10,15 @@ import typer
 from typer.core import TyperCommand
 
 from edgead.cli import exit_codes
-from edgead.cli.options import Json, Overwrite, Quiet, RecipeName, Threads
+from edgead.cli.options import (
+    Json,
+    Overwrite,
+    Quiet,
+    RecipeName,
+    RecipeSettings,
+    Threads,
+    parse_settings,
+)
 from edgead.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -59,6 +67,7 @@ def evaluate(
     root: Annotated[Path, typer.Option(help="Its folder, as unpacked.")],
     encoder: Annotated[Path, typer.Option(help="Encoder bundle, the folder from `export`.")],
     recipe: RecipeName = "anomalydino",
+    settings: RecipeSettings = None,
     shots: Annotated[
         list[int] | None,
         typer.Option(min=1, metavar="K...", help="Good pictures to enrol; several: 1 2 4.", show_default="1"),
@@ -102,7 +111,7 @@ def evaluate(
         dataset=chosen,
         root=root,
         objects=chosen.objects(root, tuple(objects or ())),
-        recipe=find_recipe(recipe),
+        recipe=find_recipe(recipe).with_(**parse_settings(settings)),
         shots=tuple(dict.fromkeys(shots or [1])),
         seeds=seeds,
         out=out,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgead.cli.options import Json, Overwrite, Quiet
+from edgead.cli.options import Json, Overwrite, Quiet, parse_layers
 from edgead.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -103,20 +103,6 @@ def export(
         "--good FOLDER -o part.edgead"
     )
     terminal.result(_summary(outcome))
-
-
-def parse_layers(texts: list[str]) -> tuple[int, ...]:
-    """``["6,9", "12"]`` -> ``(6, 9, 12)``.
-
-    Raises:
-        BadParameter: One is not a number.
-    """
-    names = [name.strip() for text in texts for name in text.split(",")]
-    if not all(name.isdecimal() for name in names):
-        raise typer.BadParameter(
-            f"--layers {','.join(texts)} is not a list of block numbers such as 9 or 6,9"
-        )
-    return tuple(int(name) for name in names)
 
 
 def say_parity(terminal: Terminal, report: ParityReport) -> None:

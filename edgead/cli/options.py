@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -18,3 +19,71 @@ Threads = Annotated[
 RecipeName = Annotated[
     str, typer.Option(help="Method (`edgead recipes` lists them), or a TOML file of your own.")
 ]
+RecipeSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change any field of the recipe; may be repeated."),
+]
+
+
+def parse_layers(texts: list[str]) -> tuple[int, ...]:
+    """``["6,9", "12"]`` -> ``(6, 9, 12)``.
+
+    Raises:
+        BadParameter: One is not a number.
+    """
+    names = [name.strip() for text in texts for name in text.split(",")]
+    if not all(name.isdecimal() for name in names):
+        raise typer.BadParameter(
+            f"--layers {','.join(texts)} is not a list of block numbers such as 9 or 6,9"
+        )
+    return tuple(int(name) for name in names)
+
+
+def parse_settings(texts: list[str] | None) -> dict[str, Any]:
+    """``["neighbours=3", "statistic=max"]`` as fields of a recipe; a value is TOML, or a bare word.
+
+    Raises:
+        RecipeError: There is no name, or it is set twice.
+    """
+    import msgspec
+    from edgead_runtime.errors import RecipeError
+
+    changes: dict[str, Any] = {}
+    for text in texts or []:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name or name in changes:
+            raise RecipeError(
+                f"--set {text} {'sets it again' if name in changes else 'is not NAME=VALUE'}",
+                "Write, for example, --set neighbours=3.",
+            )
+        try:
+            changes[name] = msgspec.toml.decode(f"value = {value}")["value"]
+        except msgspec.DecodeError:
+            changes[name] = value
+    return changes
+
+
+def area_changes(image: Path | None, polygon: str | None) -> dict[str, Any]:
+    """The fields of a recipe for an area that a person drew; empty where there is none.
+
+    Raises:
+        RecipeError: The polygon is not a list of corners.
+    """
+    from edgead_runtime.errors import RecipeError
+
+    if image is None and polygon is None:
+        return {}
+    try:
+        corners = [tuple(float(share) for share in corner.split(",")) for corner in (polygon or "").split()]
+    except ValueError:
+        corners = [()]
+    if any(len(corner) != 2 for corner in corners):
+        raise RecipeError(
+            f"--area-polygon {polygon} is not a list of corners",
+            'Write corners as shares of width and height: "0.1,0.1 0.9,0.1 0.5,0.9".',
+        )
+    return {
+        "mask_from": "area",
+        "mask_image": "" if image is None else str(image),
+        "mask_polygon": corners,
+    }

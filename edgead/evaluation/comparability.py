@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgead_runtime.encoder import Encoder
-from edgead_runtime.recipe import Recipe, get_recipe
+from edgead_runtime.presets import get_recipe
+from edgead_runtime.recipe import Recipe
 
 from edgead.evaluation import published
 from edgead.evaluation.results import UnitResult
+from edgead.wording import blocks
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class RunFacts:
     backbone: str
     input_hw: tuple[int, int]
     fit: str
-    layer: int
+    layers: tuple[int, ...]
     final_norm: bool
     recipe: Recipe
     seeds: int
@@ -31,15 +33,15 @@ class RunFacts:
     def of(cls, dataset: str, encoder: Encoder, recipe: Recipe, seeds: int, pro_limit: float) -> RunFacts:
         """The facts of a run with this encoder."""
         manifest = encoder.manifest
-        feature = encoder.feature_output(recipe.layer)
+        features = encoder.feature_outputs(recipe.layers)
         return cls(
             dataset=dataset,
             official_weights=manifest.weights.official,
             backbone=manifest.backbone,
             input_hw=(manifest.input.height, manifest.input.width),
             fit=manifest.preprocess.fit,
-            layer=feature.layer,
-            final_norm=feature.final_norm,
+            layers=tuple(feature.layer for feature in features),
+            final_norm=all(feature.final_norm for feature in features),
             recipe=recipe,
             seeds=seeds,
             pro_limit=pro_limit,
@@ -64,9 +66,9 @@ def why_run_not_comparable(facts: RunFacts) -> tuple[str, ...]:
         ),
         (facts.fit == "crop", "frames are stretched to the encoder's input"),
         (
-            facts.layer == published.LAYER and facts.final_norm,
-            f"features are of block {facts.layer}{'' if facts.final_norm else ' without the final norm'}, "
-            f"published ones of block {published.LAYER} after it",
+            facts.layers == (published.LAYER,) and facts.final_norm,
+            f"features are {blocks(facts.layers)}{'' if facts.final_norm else ' without the final norm'}, "
+            f"published ones are output of block {published.LAYER} after it",
         ),
         (same_method, f"the recipe is {facts.recipe.name}, published is {published.RECIPE}"),
         (facts.seeds == published.SEEDS, f"seeds: {facts.seeds}, published are {published.SEEDS}"),
@@ -120,7 +122,7 @@ def joined(reasons: Iterable[str]) -> str:
 
 def _method(recipe: Recipe) -> Recipe:
     """What a recipe does, without what it is called; the layer is looked at on its own."""
-    return replace(recipe, name="", summary="", source="", layer=None)
+    return replace(recipe, name="", summary="", source="", layers="deepest")
 
 
 def _counts(numbers: tuple[int, int, int]) -> str:

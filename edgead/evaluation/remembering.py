@@ -6,6 +6,7 @@ from edgead_runtime.encoder import Encoder, PatchFeatures
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.engines import Engine
 from edgead_runtime.images import Frame, frame_digest
+from edgead_runtime.recipe import Layers
 
 MEMORY_BYTES = 512 << 20
 
@@ -21,19 +22,21 @@ class RememberingEncoder(Encoder):
     def __init__(self, bundle: EncoderBundle, engine: Engine, *, memory_bytes: int = MEMORY_BYTES) -> None:
         super().__init__(bundle, engine)
         self._free = self._memory_bytes = memory_bytes
-        self._kept: dict[tuple[str, int | None], PatchFeatures] = {}
+        self._kept: dict[tuple[str, Layers], PatchFeatures] = {}
 
     def encode(
-        self, frame: Frame, *, layer: int | None = None, timings_ms: dict[str, float] | None = None
+        self, frame: Frame, *, layers: Layers = "deepest", timings_ms: dict[str, float] | None = None
     ) -> PatchFeatures:
         """Patch features of one frame; see :meth:`Encoder.encode`."""
-        key = (frame_digest(frame), layer)
+        key = (frame_digest(frame), layers)
         if key in self._kept:
             return self._kept[key]
-        features = super().encode(frame, layer=layer, timings_ms=timings_ms)
-        size = features.tokens.nbytes + (0 if features.attention is None else features.attention.nbytes)
+        features = super().encode(frame, layers=layers, timings_ms=timings_ms)
+        arrays = [*features.layers, *([] if features.attention is None else [features.attention])]
+        size = sum(array.nbytes for array in arrays)
         if size <= self._free:
-            features.tokens.flags.writeable = False
+            for array in arrays:
+                array.flags.writeable = False
             self._kept[key] = features
             self._free -= size
         return features

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgead_runtime import Detector
 from edgead_runtime.enrollment import Progress, ignore_progress
+from edgead_runtime.explanation import check_explainable
 from edgead_runtime.files import atomic_folder
 
 from edgead._version import __version__
@@ -96,6 +97,7 @@ def detect_pictures(
     report_limit: int,
     overwrite: bool = False,
     strict: bool = False,
+    explain: bool = False,
     extras: ReportExtras = NO_EXTRAS,
     progress: Progress = ignore_progress,
 ) -> Detection:
@@ -110,16 +112,22 @@ def detect_pictures(
         report_limit: How many pictures the report shows with images.
         overwrite: Replace an earlier one.
         strict: Stop at the first picture that cannot be inspected.
+        explain: Show the strongest regions beside what comes nearest in the good pictures.
         extras: Title, labels and sections of the report.
         progress: Told after each picture.
 
     Raises:
         PictureError: With ``strict``, a picture cannot be inspected.
+        RecipeError: ``explain`` is asked of a recipe that remembers no single patches.
         OutputError: The results cannot be written.
     """
+    if explain:
+        check_explainable(detector.recipe)
     with atomic_folder(out, overwrite=overwrite) as folder:
         gallery = Gallery(report_limit)
-        records = inspect_pictures(detector, paths, folder, gallery=gallery, strict=strict, progress=progress)
+        records = inspect_pictures(
+            detector, paths, folder, gallery=gallery, strict=strict, explain=explain, progress=progress
+        )
         provenance = {"detector": sha256, "edgead": __version__, **asdict(detector.provenance)}
         write_results_jsonl(folder / RESULTS_JSONL, records, provenance)
         write_results_csv(folder / RESULTS_CSV, records)

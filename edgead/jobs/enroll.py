@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from edgead_runtime import Detector, Encoder, Recipe, read_picture
+from edgead_runtime.alignment import warp
 from edgead_runtime.bank import Reference
 from edgead_runtime.calibration import explain
 from edgead_runtime.enrollment import Progress, ignore_progress
 from edgead_runtime.errors import EnrollmentError, OutputError
 from edgead_runtime.files import write_atomic
-from edgead_runtime.images import encode_png, find_pictures
+from edgead_runtime.images import Frame, encode_png, find_pictures
 
+from edgead.report.aligned_pairs import MAX_PAIR_TILE_PX, AlignedPair
 from edgead.report.contact_sheet import Tile, draw_contact_sheet
+from edgead.report.overlay import fit_longest_side
 from edgead.wording import background_words, count_of, mask_sentence
 
 
@@ -124,7 +127,35 @@ def enrollment_sheet(detector: Detector, name: str, *, left_out: bool) -> bytes:
         )
     tiles = [_tile(detector, reference, score) for reference, score in zip(references, scores, strict=True)]
     headline = f"{name}: {count_of(len(references), 'good picture')} enrolled"
-    return encode_png(draw_contact_sheet(headline, lines, tiles))
+    return encode_png(draw_contact_sheet(headline, lines, tiles, _aligned_pairs(references)))
+
+
+def _aligned_pairs(references: Sequence[Reference]) -> list[AlignedPair]:
+    """Each reference that was to be laid over the first one."""
+
+    def small(frame: Frame) -> Frame:
+        # Of no more than is shown, or a hundred references of 20 megapixels would fill the memory.
+        return fit_longest_side(frame, 1, 2 * MAX_PAIR_TILE_PX)
+
+    first = references[0]
+    fixed = small(first.picture.frame)
+    pairs = []
+    for reference in references[1:]:
+        if reference.alignment is None:
+            continue
+        frame = reference.picture.frame
+        pairs.append(
+            AlignedPair(
+                fixed_name=first.picture.name,
+                moving_name=reference.picture.name,
+                fixed=fixed,
+                before=small(frame),
+                after=small(warp(frame, reference.alignment, first.frame_hw)),
+                found=reference.alignment.found,
+                reason=reference.alignment.reason,
+            )
+        )
+    return pairs
 
 
 def _tile(detector: Detector, reference: Reference, score: float | None) -> Tile:

@@ -12,10 +12,20 @@ from edgead_runtime.enrollment import Progress, ignore_progress
 from edgead_runtime.errors import PictureError
 from edgead_runtime.images import Frame, encode_jpeg, read_picture
 
-from edgead.records import OVERLAYS, FailedPicture, InspectedPicture, PictureRecord, shown_path
+from edgead.records import (
+    OVERLAYS,
+    ExplainedRegion,
+    FailedPicture,
+    InspectedPicture,
+    PictureRecord,
+    shown_path,
+)
 from edgead.report.html import THUMBNAIL_PX, Thumbnails
 from edgead.report.overlay import draw_overlay, fit_longest_side
+from edgead.report.side_by_side import side_by_side
 
+EXPLAINED_REGIONS = 3
+"""Of each picture, the strongest first."""
 _STEM_CHARACTERS = 40
 
 
@@ -52,6 +62,7 @@ def inspect_pictures(
     *,
     gallery: Gallery,
     strict: bool = False,
+    explain: bool = False,
     progress: Progress = ignore_progress,
 ) -> list[PictureRecord]:
     """Inspect pictures one by one and write their overlays.
@@ -62,6 +73,7 @@ def inspect_pictures(
         folder: Existing folder; overlays go to its :data:`OVERLAYS`.
         gallery: Collects thumbnails.
         strict: Raise at the first picture that cannot be inspected instead of recording it.
+        explain: Show the strongest regions beside what comes nearest in the good pictures.
         progress: Told after each picture.
 
     Returns:
@@ -76,7 +88,7 @@ def inspect_pictures(
     for index, path in enumerate(paths):
         overlay = f"{OVERLAYS}/{overlay_name(index, path)}"
         try:
-            records.append(_inspect(detector, path, folder, overlay, gallery))
+            records.append(_inspect(detector, path, folder, overlay, gallery, explain=explain))
         except PictureError as error:
             if strict:
                 raise _naming(path, error) from error
@@ -92,10 +104,10 @@ def overlay_name(index: int, path: Path) -> str:
 
 
 def _inspect(
-    detector: Detector, path: Path, folder: Path, overlay: str, gallery: Gallery
+    detector: Detector, path: Path, folder: Path, overlay: str, gallery: Gallery, *, explain: bool
 ) -> InspectedPicture:
     frame = read_picture(path).frame
-    result = detector(frame)
+    result, reasons = detector.explain(frame, EXPLAINED_REGIONS) if explain else (detector(frame), ())
     painted = draw_overlay(frame, result.map, detector.calibration.pixel_threshold, result.regions)
     (folder / overlay).write_bytes(encode_jpeg(painted))
     record = InspectedPicture(
@@ -108,9 +120,21 @@ def _inspect(
         regions=result.regions,
         timings_ms=result.timings_ms,
         overlay=overlay,
+        notes=result.notes,
+        explanations=tuple(
+            ExplainedRegion(
+                patch=reason.patch,
+                distance=reason.distance,
+                reference=reason.reference,
+                view=reason.view,
+                reference_patch=reason.reference_patch,
+            )
+            for reason in reasons
+        ),
     )
     if gallery.wants(record.score):
-        gallery.add(record.file, record.score, Thumbnails(_thumbnail(frame), _thumbnail(painted)))
+        pairs = tuple(side_by_side(frame, reason, detector.calibration.pixel_threshold) for reason in reasons)
+        gallery.add(record.file, record.score, Thumbnails(_thumbnail(frame), _thumbnail(painted), pairs))
     return record
 
 

@@ -10,7 +10,7 @@ from edgead_runtime import Detector
 from edgead_runtime.calibration import explain
 
 from edgead._version import __version__
-from edgead.wording import count_of, mask_sentence, sentence
+from edgead.wording import blocks, count_of, mask_sentence, sentence
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def detector_facts(detector: Detector, name: str, sha256: str) -> DetectorFacts:
             ("Recipe", f"{detector.recipe.name}: {detector.recipe.summary} Source: {detector.recipe.source}"),
             (
                 "Backbone",
-                f"{manifest.backbone}, output of block {detector.layer}, "
+                f"{manifest.backbone}, {blocks(detector.layers)}, "
                 f"{manifest.input.width} x {manifest.input.height} px",
             ),
             (

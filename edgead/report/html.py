@@ -26,11 +26,21 @@ _TRUTHS = {
 
 
 @dataclass(frozen=True)
+class SideBySide:
+    """An unusual spot beside what comes nearest to it in the good pictures, as small JPEGs."""
+
+    spot: bytes
+    nearest: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
 class Thumbnails:
     """A picture and its overlay as small JPEGs."""
 
     original: bytes
     overlay: bytes
+    explanations: tuple[SideBySide, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,8 @@ class _Row:
     wrong: bool
     original: str | None
     overlay: str | None
+    explanations: tuple[tuple[str, str, str], ...]
+    """Spot, nearest good spot and caption."""
 
 
 def render_report(report: Report) -> str:
@@ -111,6 +123,10 @@ def _row(record: InspectedPicture, report: Report) -> _Row:
         wrong=defective is not None and defective != record.is_anomaly,
         original=_data_uri(thumbnails.original) if thumbnails else None,
         overlay=_data_uri(thumbnails.overlay) if thumbnails else None,
+        explanations=tuple(
+            (_data_uri(pair.spot), _data_uri(pair.nearest), pair.caption)
+            for pair in (thumbnails.explanations if thumbnails else ())
+        ),
     )
 
 

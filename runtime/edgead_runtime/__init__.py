@@ -20,7 +20,8 @@ from edgead_runtime.encoder import Encoder  # noqa: E402
 from edgead_runtime.encoder_bundle import EncoderBundle  # noqa: E402
 from edgead_runtime.errors import EdgeadError  # noqa: E402
 from edgead_runtime.images import Picture, find_pictures, read_picture  # noqa: E402
-from edgead_runtime.recipe import RECIPES, Recipe, find_recipe, get_recipe  # noqa: E402
+from edgead_runtime.presets import RECIPES, find_recipe, get_recipe  # noqa: E402
+from edgead_runtime.recipe import Recipe  # noqa: E402
 from edgead_runtime.result import Provenance, Result  # noqa: E402
 
 __all__ = [

@@ -73,7 +73,7 @@ class Alignment:
     matches: int
     """Landmarks of one frame that look like one of the other."""
     rotation_deg: float
-    """Counter-clockwise as in :func:`edgead_runtime.bank.rotate`, -180 to 180."""
+    """Counter-clockwise as in :func:`edgead_runtime.views.rotate`, -180 to 180."""
     shift_px: float
     """How far the centre of the moving frame moves, in pixels."""
     reason: str
@@ -247,7 +247,7 @@ def transform(points: Points, matrix: Matrix) -> Points:
 
 
 def warp(frame: Frame, alignment: Alignment, fixed_hw: tuple[int, int]) -> Frame:
-    """Lay a frame over the fixed one; bilinear, borders reflected, as in :func:`edgead_runtime.bank.rotate`.
+    """Lay a frame over the fixed one; bilinear, borders reflected, as in :func:`edgead_runtime.views.rotate`.
 
     Args:
         frame: The moving frame ``[H, W, 3]`` uint8, BGR.

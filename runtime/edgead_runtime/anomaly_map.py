@@ -31,6 +31,7 @@ def make_map(
     sigma_px: float,
     *,
     inspected_hw: tuple[int, int] | None = None,
+    smooth_at: tuple[int, int] | None = None,
 ) -> NDArray[np.float32]:
     """Upsample patch distances to the frame and smooth them.
 
@@ -43,19 +44,26 @@ def make_map(
         sigma_px: Standard deviation in pixels of the frame; 0 for none.
         inspected_hw: The part of the frame, from its top left, that the patches cover; the rest of the map
             is 0. ``None``: all of it.
+        smooth_at: Size (height, width) at which to smooth, with sigma scaled, before the map is brought to
+            the size of the frame: faster where that is larger. ``None``: at the size of the frame.
 
     Returns:
         ``[H, W]`` float32.
     """
     height, width = inspected_hw or frame_hw
-    upsampled = cv2.resize(
-        np.ascontiguousarray(distances, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR
-    )
+    small = np.ascontiguousarray(distances, dtype=np.float32)
+    at = (height, width)
+    if smooth_at is not None and sigma_px > 0 and smooth_at[0] < height and smooth_at[1] < width:
+        at = smooth_at
+    upsampled = cv2.resize(small, (at[1], at[0]), interpolation=cv2.INTER_LINEAR)
     if sigma_px > 0:
-        size = 2 * int(_GAUSSIAN_TRUNCATE * sigma_px + 0.5) + 1
+        sigmas = sigma_px * at[1] / width, sigma_px * at[0] / height
+        size = tuple(2 * int(_GAUSSIAN_TRUNCATE * sigma + 0.5) + 1 for sigma in sigmas)
         upsampled = cv2.GaussianBlur(
-            upsampled, (size, size), sigmaX=sigma_px, sigmaY=sigma_px, borderType=cv2.BORDER_REFLECT
+            upsampled, size, sigmaX=sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_REFLECT
         )
+    if at != (height, width):
+        upsampled = cv2.resize(upsampled, (width, height), interpolation=cv2.INTER_LINEAR)
     if (height, width) == frame_hw:
         return np.asarray(upsampled, dtype=np.float32)
     anomaly_map = np.zeros(frame_hw, dtype=np.float32)

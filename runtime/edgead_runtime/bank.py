@@ -1,36 +1,34 @@
-"""The memory bank: the patches of every good picture, reference by reference.
-
-Each reference keeps a token matrix of its own. A search runs over the list with a running minimum, so a
-good part is added without copying what is there, removed by dropping it, and left out for calibration by
-skipping it.
-"""
+"""Good pictures as a detector remembers them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead_runtime.alignment import Alignment
 from edgead_runtime.encoder import PatchFeatures
 from edgead_runtime.images import Frame, Picture, frame_digest
-from edgead_runtime.index import nearest_distances
-from edgead_runtime.recipe import Flip, Recipe
+from edgead_runtime.recipe import Recipe
+from edgead_runtime.subspace import Moments
+from edgead_runtime.views import View
 
 Added = Literal["enrollment", "add_good"]
+Layers = tuple[NDArray[np.float32], ...]
+"""One array a layer of the recipe."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """One good picture and what the bank holds of it."""
+    """One good picture and what is remembered of it."""
 
     picture: Picture
-    tokens: NDArray[np.float32]
-    """L2-normalized patches ``[R * N, D]``: the picture as taken first, then its rotations."""
+    tokens: Layers
+    """For each layer the L2-normalized patches ``[V * N, D]`` of the picture's V views: as taken first, then
+    as :func:`edgead_runtime.views.views_of` names them. Empty where a subspace is kept."""
     mask: NDArray[np.bool_] | None
     """Patches that count in the picture as taken ``[rows, columns]``, or ``None`` without masking."""
     patches: int
@@ -40,11 +38,15 @@ class Reference:
     digest: str
     """Of its pixels, see :func:`edgead_runtime.images.frame_digest`."""
     added: Added = "enrollment"
+    moments: tuple[Moments, ...] = ()
+    """Of all views, for each layer, where a subspace is kept instead of the patches."""
+    alignment: Alignment | None = None
+    """To the first reference, where the recipe aligns at enrolment and this is not the first."""
 
     @property
-    def unrotated(self) -> NDArray[np.float32]:
-        """The patches of the picture as it was taken ``[N, D]``."""
-        return self.tokens[: self.patches]
+    def as_taken(self) -> Layers:
+        """The patches of the picture as it was taken, ``[N, D]`` a layer."""
+        return tuple(tokens[: self.patches] for tokens in self.tokens)
 
 
 def normalize(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -54,24 +56,29 @@ def normalize(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
     return normalized
 
 
-def rotate(frame: Frame, degrees: float) -> Frame:
-    """Turn a frame about its centre, canvas unchanged, borders reflected.
+def embed_views(
+    frame: Frame,
+    as_taken: Layers,
+    views: tuple[View, ...],
+    encode: Callable[[Frame], PatchFeatures],
+) -> Layers:
+    """Encode a picture in every view.
 
-    Source: AnomalyDINO's release: bilinear, scale 1, about (w/2, h/2), reflect-101, on the raw frame.
+    Args:
+        frame: The picture.
+        as_taken: Its L2-normalized patches ``[N, D]`` a layer.
+        views: The first is the picture as taken.
+        encode: The encoder.
+
+    Returns:
+        L2-normalized ``[V * N, D]`` a layer.
     """
-    if degrees == 0:
-        return frame
-    height, width = frame.shape[:2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-    turned = cv2.warpAffine(
-        frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
-    return np.asarray(turned, dtype=np.uint8)
-
-
-def mirror(frame: Frame, flip: Flip) -> Frame:
-    """A frame with left and right (``horizontal``) or top and bottom (``vertical``) swapped."""
-    return np.ascontiguousarray(frame[:, ::-1] if flip == "horizontal" else frame[::-1])
+    # Made one at a time: all turns of a large frame at once would be hundreds of megabytes.
+    embedded = [
+        as_taken if view.is_as_taken else tuple(map(normalize, encode(view.make(frame)).layers))
+        for view in views
+    ]
+    return tuple(np.concatenate(of_layer) for of_layer in zip(*embedded, strict=True))
 
 
 def embed_reference(
@@ -79,66 +86,35 @@ def embed_reference(
     as_taken: PatchFeatures,
     encode: Callable[[Frame], PatchFeatures],
     recipe: Recipe,
-    mask: NDArray[np.bool_] | None,
+    views: tuple[View, ...],
     *,
+    mask: NDArray[np.bool_] | None,
+    alignment: Alignment | None,
     added: Added,
 ) -> Reference:
-    """Encode a picture in every further view.
+    """Remember a picture.
 
     Args:
         picture: The good picture.
         as_taken: Its features without rotation.
         encode: The encoder.
-        recipe: Says which rotations and flips.
+        recipe: Says what is kept of it.
+        views: From :func:`edgead_runtime.views.views_of`.
         mask: Mask of the picture as taken ``[rows, columns]``, where masking is on.
+        alignment: To the first reference, where there is one.
         added: When the picture came in.
     """
     frame = picture.frame
-    # Made one at a time: all turns of a large frame at once would be hundreds of megabytes.
-    views = chain(
-        (rotate(frame, degrees) for degrees in recipe.rotations_deg[1:]),
-        (mirror(frame, flip) for flip in recipe.flips),
-    )
+    tokens = embed_views(frame, tuple(map(normalize, as_taken.layers)), views, encode)
+    keep_tokens = recipe.head == "bank"
     return Reference(
         picture=picture.stored(),
-        tokens=normalize(np.concatenate([as_taken.tokens, *(encode(view).tokens for view in views)])),
+        tokens=tokens if keep_tokens else (),
+        moments=() if keep_tokens else tuple(map(Moments.of, tokens)),
         mask=mask,
         patches=len(as_taken.tokens),
         frame_hw=(frame.shape[0], frame.shape[1]),
         digest=frame_digest(frame),
+        alignment=alignment,
         added=added,
     )
-
-
-def search(
-    tokens: NDArray[np.float32],
-    references: Sequence[Reference],
-    recipe: Recipe,
-    *,
-    leave_out: int | None = None,
-) -> NDArray[np.float32]:
-    """Distance of every patch to the bank, by the recipe's neighbours, reduction and scale.
-
-    Args:
-        tokens: L2-normalized ``[N, D]``.
-        references: The bank.
-        recipe: The method.
-        leave_out: Index of a reference to skip.
-
-    Returns:
-        ``[N]`` distances.
-    """
-    banks = [reference.tokens for index, reference in enumerate(references) if index != leave_out]
-    if recipe.reduction == "nearest":
-        distances = nearest_distances(tokens, banks, recipe.neighbours)
-    else:
-        # PatchEAD, "patch score": the mean over the K references that the patch is farthest from.
-        each = np.stack([nearest_distances(tokens, [bank], recipe.neighbours) for bank in banks])
-        worst = max(1, round(recipe.worst_share * len(banks)))
-        distances = np.sort(each, axis=0)[-worst:].mean(axis=0)
-    return scale(distances, recipe)
-
-
-def scale(distances: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
-    """Cosine distances in the recipe's scale."""
-    return distances if recipe.distance == "cosine" else distances * np.float32(0.5)

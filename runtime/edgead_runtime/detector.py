@@ -20,20 +20,23 @@ from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.engines import Device
 from edgead_runtime.enrollment import (
     Progress,
-    calibrate_bank,
+    calibrate_memory,
     check_distinct,
     decide_mask,
     encode_as_taken,
-    fill_bank,
+    fill_memory,
     ignore_progress,
 )
 from edgead_runtime.errors import EdgeadError, EnrollmentError, FrameSizeError
+from edgead_runtime.explanation import Explanation, check_explainable, explain
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
 from edgead_runtime.manifest import Calibration, MaskDecision
+from edgead_runtime.memory import Memory
 from edgead_runtime.notes import enrollment_notes
 from edgead_runtime.persistence import check_encoder, load_references, locate_encoder, save_detector
-from edgead_runtime.pipeline import Pipeline, inspect
-from edgead_runtime.recipe import Recipe, find_recipe, recipe_from_dict
+from edgead_runtime.pipeline import Inspection, Pipeline, inspect
+from edgead_runtime.presets import find_recipe
+from edgead_runtime.recipe import Recipe, recipe_from_dict
 from edgead_runtime.result import Provenance, Result
 
 
@@ -41,7 +44,7 @@ from edgead_runtime.result import Provenance, Result
 class _State:
     """What may change while a detector runs; replaced as a whole, so a call sees one or the other."""
 
-    references: tuple[Reference, ...]
+    memory: Memory
     calibration: Calibration
 
 
@@ -61,14 +64,14 @@ class Detector:
     def __init__(
         self,
         pipeline: Pipeline,
-        references: tuple[Reference, ...],
+        memory: Memory,
         calibration: Calibration,
         *,
         owns_encoder: bool = False,
         any_size: bool = False,
     ) -> None:
         self._pipeline = pipeline
-        self._state = _State(references, calibration)
+        self._state = _State(memory, calibration)
         self._lock = threading.Lock()
         self._owns_encoder = owns_encoder
         self._loaded_by: Callable[[], Detector] | None = None
@@ -127,10 +130,11 @@ class Detector:
         loaded = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
         with _closed_on_failure(loaded if owned else None):
             as_taken = encode_as_taken(loaded, chosen, pictures, progress)
-            pipeline = Pipeline(loaded, chosen, decide_mask(loaded, chosen, as_taken))
-            references = fill_bank(pipeline, pictures, as_taken, progress)
-            calibration = calibrate_bank(pipeline, references, held_out, false_alarm_rate, progress)
-        detector = cls(pipeline, references, calibration, owns_encoder=owned)
+            height, width = pictures[0].frame.shape[:2]
+            pipeline = Pipeline(loaded, chosen, decide_mask(loaded, chosen, as_taken, (height, width)))
+            memory = fill_memory(pipeline, pictures, as_taken, progress)
+            calibration = calibrate_memory(pipeline, memory, held_out, false_alarm_rate, progress)
+        detector = cls(pipeline, memory, calibration, owns_encoder=owned)
         if threshold is not None:
             detector.set_threshold(threshold)
         return detector
@@ -175,9 +179,10 @@ class Detector:
             check_encoder(path, bundle.manifest.encoder, opened.manifest.fingerprint(), opened.source)
             loaded = Encoder.load(opened, engine=engine, device=device, threads=threads)
         with _closed_on_failure(loaded if owned else None):
+            recipe = recipe_from_dict(bundle.manifest.recipe)
             detector = cls(
-                Pipeline(loaded, recipe_from_dict(bundle.manifest.recipe), bundle.manifest.mask),
-                load_references(bundle, loaded, path),
+                Pipeline(loaded, recipe, bundle.manifest.mask),
+                Memory(load_references(bundle, loaded, recipe, path), recipe),
                 bundle.manifest.calibration,
                 owns_encoder=owned,
                 any_size=any_size,
@@ -219,7 +224,7 @@ class Detector:
         """
         state = self._state
         save_detector(
-            Path(path), self._pipeline, state.references, state.calibration, self_contained=self_contained
+            Path(path), self._pipeline, state.memory, state.calibration, self_contained=self_contained
         )
 
     # -- running ---------------------------------------------------------------------------------------
@@ -237,10 +242,29 @@ class Detector:
             PictureError: It is not such an array.
             FrameSizeError: Its size differs from that of all references and ``any_size`` is off.
         """
+        return self._inspect(frame).result
+
+    def _inspect(self, frame: Frame) -> Inspection:
         check_frame(frame)
         self.check_frame_size(frame)
         state = self._state
-        return inspect(self._pipeline, frame, state.references, state.calibration, self.provenance)
+        return inspect(self._pipeline, frame, state.memory, state.calibration, self.provenance)
+
+    def explain(self, frame: Frame, limit: int = 3) -> tuple[Result, tuple[Explanation, ...]]:
+        """Inspect one frame and say, for its strongest regions, which good patch comes nearest.
+
+        Args:
+            frame: ``[H, W, 3]`` uint8, BGR.
+            limit: How many regions.
+
+        Raises:
+            RecipeError: The recipe remembers no single patches.
+            PictureError: The frame is not such an array.
+            FrameSizeError: Its size differs from that of all references and ``any_size`` is off.
+        """
+        check_explainable(self.recipe)
+        inspection = self._inspect(frame)
+        return inspection.result, explain(self._pipeline, inspection, frame, limit)
 
     def check_frame_size(self, frame: Frame) -> None:
         """Refuse a frame of another size than the references, where those are all of one size.
@@ -248,7 +272,7 @@ class Detector:
         Raises:
             FrameSizeError: It is, and ``any_size`` is off.
         """
-        sizes = {reference.frame_hw for reference in self._state.references}
+        sizes = {reference.frame_hw for reference in self._state.memory.references}
         size = (frame.shape[0], frame.shape[1])
         if self.any_size or len(sizes) != 1 or size in sizes:
             return
@@ -283,16 +307,17 @@ class Detector:
             name = picture.name if isinstance(frame, Picture) else f"added-{datetime.now():%Y%m%d-%H%M%S-%f}"
         self._check_new(name, frame_digest(picture.frame))
         as_taken = self._pipeline.encode(picture.frame)
-        reference = self._pipeline.embed(picture, as_taken, added_later=True)
+        first = self.references[0]
+        reference = self._pipeline.embed(picture, as_taken, first, added_later=True)
         with self._lock:
             self._check_new(name, reference.digest)  # another thread may have been faster
-            name = _unused(name, {known.picture.name for known in self._state.references})
+            name = _unused(name, {known.picture.name for known in self.references})
             reference = replace(reference, picture=reference.picture.renamed(name))
-            self._change(references=(*self._state.references, reference))
+            self._change(memory=self._state.memory.adding(reference))
         return name
 
     def _check_new(self, name: str, digest: str) -> None:
-        known = [(reference.picture.name, reference.digest) for reference in self._state.references]
+        known = [(reference.picture.name, reference.digest) for reference in self._state.memory.references]
         check_distinct([*known, (name, digest)])
 
     def _change(self, **changes: Any) -> None:
@@ -310,10 +335,11 @@ class Detector:
             EnrollmentError: Nothing was added since enrolment.
         """
         with self._lock:
-            last = self._state.references[-1]
+            memory = self._state.memory
+            last = memory.references[-1]
             if last.added != "add_good":
                 raise EnrollmentError("nothing was added since enrolment", "There is nothing to undo.")
-            self._change(references=self._state.references[:-1])
+            self._change(memory=memory.without(len(memory.references) - 1))
         return last.picture.name
 
     def recalibrate(
@@ -335,11 +361,11 @@ class Detector:
         Raises:
             EnrollmentError: The rate cannot be claimed from so few pictures, or one of them is in the bank.
         """
-        references = self._state.references
+        memory = self._state.memory
         held_out = as_pictures(calibration_good, "held-out")
-        known = [(reference.picture.name, reference.digest) for reference in references]
+        known = [(reference.picture.name, reference.digest) for reference in memory.references]
         check_distinct([*known, *((picture.name, frame_digest(picture.frame)) for picture in held_out)])
-        calibration = calibrate_bank(self._pipeline, references, held_out, false_alarm_rate, progress)
+        calibration = calibrate_memory(self._pipeline, memory, held_out, false_alarm_rate, progress)
         with self._lock:
             self._change(calibration=calibration)
         return calibration
@@ -366,9 +392,9 @@ class Detector:
         return self._pipeline.recipe
 
     @property
-    def layer(self) -> int:
-        """The block whose output makes the features, counted from 1."""
-        return self.encoder.feature_output(self.recipe.layer).layer
+    def layers(self) -> tuple[int, ...]:
+        """The blocks whose outputs make the features, counted from 1."""
+        return tuple(output.layer for output in self.encoder.feature_outputs(self.recipe.layers))
 
     @property
     def mask(self) -> MaskDecision:
@@ -388,12 +414,12 @@ class Detector:
     @property
     def references(self) -> tuple[Reference, ...]:
         """The bank, in the order of enrolment."""
-        return self._state.references
+        return self._state.memory.references
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of how the references fit the encoder."""
-        return enrollment_notes(self.encoder, self._state.references)
+        return enrollment_notes(self.encoder, self.layers, self.references)
 
     def close(self) -> None:
         """Release the encoder if this detector loaded it."""

@@ -17,18 +17,25 @@ from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.images import Frame
 from edgead_runtime.manifest import EncoderManifest, FeatureOutput
 from edgead_runtime.preprocess import Preprocessor
+from edgead_runtime.recipe import Layers
 
 
 @dataclass(frozen=True, eq=False)
 class PatchFeatures:
     """What the encoder says of a frame."""
 
-    tokens: NDArray[np.float32]
-    """Patch features ``[N, D]`` in raster order, as the backbone gives them (not L2-normalized)."""
+    layers: tuple[NDArray[np.float32], ...]
+    """For each layer asked for patch features ``[N, D]`` in raster order, as the backbone gives them (not
+    L2-normalized)."""
     grid: tuple[int, int]
     """(rows, columns); N is their product."""
     attention: NDArray[np.float32] | None
     """CLS-to-patch attention ``[N]`` where the encoder has it."""
+
+    @property
+    def tokens(self) -> NDArray[np.float32]:
+        """Patch features ``[N, D]`` of the last layer asked for."""
+        return self.layers[-1]
 
 
 _EncoderT = TypeVar("_EncoderT", bound="Encoder")
@@ -76,56 +83,59 @@ class Encoder:
         """What really runs, e.g. ``onnxruntime/cpu``."""
         return self._engine.name
 
-    def feature_output(self, layer: int | None) -> FeatureOutput:
-        """The output that has the features of ``layer``; ``None``: the deepest there is.
+    def feature_outputs(self, layers: Layers = "deepest") -> tuple[FeatureOutput, ...]:
+        """The outputs that have the features of ``layers``.
 
         Raises:
-            RecipeError: The encoder was exported without that layer.
+            RecipeError: The encoder was exported without one of them.
         """
-        outputs = self.manifest.features
-        if layer is None:
-            return max(outputs, key=lambda output: output.layer)
-        for output in outputs:
-            if output.layer == layer:
-                return output
-        have = ", ".join(str(output.layer) for output in outputs)
-        raise RecipeError(
-            f"the encoder has no layer {layer} (it has: {have})",
-            f"Export it again with --layers {layer}.",
-        )
+        outputs = {output.layer: output for output in self.manifest.features}
+        if layers == "deepest":
+            return (outputs[max(outputs)],)
+        if layers == "all":
+            return tuple(outputs[layer] for layer in sorted(outputs))
+        for layer in layers:
+            if layer not in outputs:
+                have = ", ".join(map(str, sorted(outputs)))
+                needed = ",".join(map(str, layers))
+                raise RecipeError(
+                    f"the encoder has no layer {layer} (it has: {have})",
+                    f"Export it again with --layers {needed}.",
+                )
+        return tuple(outputs[layer] for layer in layers)
 
     def encode(
-        self, frame: Frame, *, layer: int | None = None, timings_ms: dict[str, float] | None = None
+        self, frame: Frame, *, layers: Layers = "deepest", timings_ms: dict[str, float] | None = None
     ) -> PatchFeatures:
         """Patch features of one frame.
 
         Args:
             frame: ``[H, W, 3]`` uint8, BGR.
-            layer: Which layer, where the encoder has several; ``None``: the deepest.
-            timings_ms: Where given, ``preprocess`` and ``encode`` are added to it, in milliseconds.
+            layers: Which layers, where the encoder has several.
+            timings_ms: Where given, the milliseconds of ``preprocess`` and ``encode`` are added to it.
 
         Raises:
             RecipeError: The encoder has no such layer.
             BundleError: The features are not all finite numbers.
         """
-        feature = self.feature_output(layer)
+        features = self.feature_outputs(layers)
         start = time.perf_counter()
         tensor = self.preprocessor(frame)[None]
         prepared = time.perf_counter()
         outputs = self._engine.run({self.manifest.input.name: tensor})
         if timings_ms is not None:
-            timings_ms["preprocess"] = (prepared - start) * 1e3
-            timings_ms["encode"] = (time.perf_counter() - prepared) * 1e3
+            for stage, ms in (("preprocess", prepared - start), ("encode", time.perf_counter() - prepared)):
+                timings_ms[stage] = timings_ms.get(stage, 0.0) + ms * 1e3
         attention = self.manifest.attention
-        tokens = outputs[feature.name][0].astype(np.float32, copy=False)
-        if not np.isfinite(tokens).all():
+        tokens = tuple(outputs[feature.name][0].astype(np.float32, copy=False) for feature in features)
+        if not all(np.isfinite(of_layer).all() for of_layer in tokens):
             # A score that is not a number is above no threshold: it would pass as good.
             raise BundleError(
                 f"the encoder in {self.bundle.source} gives features that are not numbers",
                 "Export the encoder again; a smaller precision may have overflowed.",
             )
         return PatchFeatures(
-            tokens=tokens,
+            layers=tokens,
             grid=self.manifest.grid,
             attention=None
             if attention is None

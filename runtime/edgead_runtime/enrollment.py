@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead_runtime.bank import Reference, scale
+from edgead_runtime.areas import area_to_rows, drawn_area
+from edgead_runtime.bank import Layers
 from edgead_runtime.calibration import (
     calibrate,
     check_rate,
@@ -18,8 +19,10 @@ from edgead_runtime.errors import EnrollmentError
 from edgead_runtime.images import Picture
 from edgead_runtime.manifest import Calibration, MaskDecision
 from edgead_runtime.masking import masking_test, reference_threshold
+from edgead_runtime.memory import Memory, scale
 from edgead_runtime.pipeline import Pipeline, check_fits, make_mask
 from edgead_runtime.recipe import Recipe
+from edgead_runtime.subspace import Moments, Subspace
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
@@ -42,13 +45,13 @@ def encode_as_taken(
 
     Args:
         encoder: The encoder.
-        recipe: The method; says which layer.
+        recipe: The method; says which layers.
         good: The good pictures.
         progress: Told of the stage ``encode``.
 
     Raises:
         EnrollmentError: There is no picture.
-        RecipeError: The encoder lacks the recipe's layer.
+        RecipeError: The encoder lacks one of the recipe's layers.
     """
     if not good:
         raise EnrollmentError("there are no good pictures", "Give at least one picture of a good part.")
@@ -56,7 +59,7 @@ def encode_as_taken(
     features = []
     for done, picture in enumerate(good):
         progress("encode", done, len(good))
-        features.append(encoder.encode(picture.frame, layer=recipe.layer))
+        features.append(encoder.encode(picture.frame, layers=recipe.layers))
     progress("encode", len(good), len(good))
     return tuple(features)
 
@@ -82,16 +85,32 @@ def check_distinct(digests: Sequence[tuple[str, str]]) -> None:
         seen[digest] = name
 
 
-def decide_mask(encoder: Encoder, recipe: Recipe, features: Sequence[PatchFeatures]) -> MaskDecision:
+def decide_mask(
+    encoder: Encoder, recipe: Recipe, features: Sequence[PatchFeatures], frame_hw: tuple[int, int]
+) -> MaskDecision:
     """Decide about the mask, once for the detector.
 
     Args:
         encoder: Its manifest may know the threshold.
         recipe: Asks for ``auto``, ``on`` or ``off``.
         features: Of the good pictures as taken.
+        frame_hw: Size of the good pictures (height, width), for an area that was drawn.
+
+    Raises:
+        RecipeError: The area cannot be used.
+        PictureError: The picture of it cannot be read.
     """
     if recipe.mask == "off":
         return MaskDecision(enabled=False, requested="off", reason="not masked: switched off", threshold=None)
+    if recipe.mask_from == "area":
+        area = drawn_area(recipe, encoder.preprocessor, frame_hw)
+        return MaskDecision(
+            enabled=True,
+            requested=recipe.mask,
+            reason=f"masked: an area was drawn, {area.mean():.0%} of the frame",
+            threshold=None,
+            area=area_to_rows(area),
+        )
     threshold = recipe.mask_threshold
     if threshold is None and recipe.mask_from == "attention":
         threshold = _ATTENTION_THRESHOLD
@@ -110,13 +129,13 @@ def decide_mask(encoder: Encoder, recipe: Recipe, features: Sequence[PatchFeatur
     )
 
 
-def fill_bank(
+def fill_memory(
     pipeline: Pipeline,
     good: Sequence[Picture],
     as_taken: Sequence[PatchFeatures],
     progress: Progress = ignore_progress,
-) -> tuple[Reference, ...]:
-    """Put every good picture, in every rotation of the recipe, into the bank.
+) -> Memory:
+    """Remember every good picture, in every view of the recipe.
 
     Args:
         pipeline: The method.
@@ -124,17 +143,17 @@ def fill_bank(
         as_taken: Their features, from :func:`encode_as_taken`.
         progress: Told of the stage ``bank``.
     """
-    references = []
+    memory = Memory((), pipeline.recipe)
     for done, (picture, features) in enumerate(zip(good, as_taken, strict=True)):
         progress("bank", done, len(good))
-        references.append(pipeline.embed(picture, features))
+        memory = memory.adding(pipeline.embed(picture, features, *memory.references[:1]))
     progress("bank", len(good), len(good))
-    return tuple(references)
+    return memory
 
 
-def calibrate_bank(
+def calibrate_memory(
     pipeline: Pipeline,
-    references: Sequence[Reference],
+    memory: Memory,
     held_out: Sequence[Picture] = (),
     false_alarm_rate: float | None = None,
     progress: Progress = ignore_progress,
@@ -143,36 +162,66 @@ def calibrate_bank(
 
     Args:
         pipeline: The method.
-        references: The bank.
-        held_out: Good pictures that are not in the bank.
+        memory: What good parts look like.
+        held_out: Good pictures that are not in it.
         false_alarm_rate: The rate not to exceed; ``None``: the lowest that can be claimed.
         progress: Told of the stage ``calibrate``.
 
     Raises:
         EnrollmentError: The rate cannot be claimed from so few pictures, or they are all but the same.
     """
+    references = memory.references
     check_rate(len(held_out) or len(references), false_alarm_rate, held_out=bool(held_out))
     if held_out:
         scores = []
         for done, picture in enumerate(held_out):
             progress("calibrate", done, len(held_out))
-            scores.append(pipeline.score_picture(picture.frame, references))
+            scores.append(pipeline.score_picture(picture.frame, memory))
         progress("calibrate", len(held_out), len(held_out))
         return calibrate(scores, "held-out", false_alarm_rate)
     if len(references) > 1:
         scores = []
-        for index, reference in enumerate(references):
+        for index in range(len(references)):
             progress("calibrate", index, len(references))
-            distances = pipeline.masked_distances(
-                reference.unrotated, reference.mask, references, leave_out=index
-            )
-            scores.append(pipeline.normal_score(distances, reference.frame_hw))
+            scores.append(pipeline.score_left_out(memory, index))
         progress("calibrate", len(references), len(references))
         return calibrate(scores, "leave-one-out", false_alarm_rate)
     reference = references[0]
-    distances = scale(self_distances(reference.unrotated, pipeline.encoder.manifest.grid), pipeline.recipe)
-    weighed = pipeline.weigh(distances, reference.mask)
-    return guess_from_self_similarity(pipeline.normal_score(weighed, reference.frame_hw))
+    to_itself = _to_itself(pipeline, pipeline.patches_as_taken(reference))
+    distances = pipeline.combine(to_itself, reference.mask)
+    return guess_from_self_similarity(pipeline.normal_score(distances, reference.frame_hw))
+
+
+def _to_itself(pipeline: Pipeline, tokens: Layers) -> Layers:
+    """Distances ``[N]`` a layer of a picture's patches to the rest of the picture."""
+    grid, recipe = pipeline.encoder.manifest.grid, pipeline.recipe
+    if recipe.head == "subspace":
+        found = (halves_distances(of_layer, grid, recipe.subspace_components) for of_layer in tokens)
+    else:
+        found = (self_distances(of_layer, grid) for of_layer in tokens)
+    return tuple(scale(distances.ravel(), recipe) for distances in found)
+
+
+def halves_distances(
+    tokens: NDArray[np.float32], grid: tuple[int, int], components: int
+) -> NDArray[np.float32]:
+    """Distance of every patch of a picture's one half to the subspace of its other half [ours].
+
+    Args:
+        tokens: L2-normalized ``[N, D]``.
+        grid: (rows, columns).
+        components: How many a subspace keeps.
+
+    Returns:
+        ``[rows, columns]``.
+    """
+    left = np.tile(np.arange(grid[1]) < grid[1] / 2, grid[0])
+    if left.all():
+        left[len(left) // 2 :] = False  # one column: upper and lower half
+    distances = np.empty(len(tokens), dtype=np.float32)
+    for half in (left, ~left):
+        distances[half] = Subspace.fit([Moments.of(tokens[~half])], components).distances(tokens[half])
+    return distances.reshape(grid)
 
 
 def self_distances(tokens: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:

@@ -166,6 +166,8 @@ class MaskDecision(_Record, frozen=True, kw_only=True):
     requested: Literal["auto", "on", "off"]
     reason: str
     threshold: float | None
+    area: list[str] | None = None
+    """Where a person drew it: a text a row of patches, ``#`` for those that count."""
 
 
 class Calibration(_Record, frozen=True, kw_only=True):
@@ -185,12 +187,35 @@ class Calibration(_Record, frozen=True, kw_only=True):
     normal_scores: list[float]
 
 
+class AlignmentRecord(_Record, frozen=True, kw_only=True):
+    """How a good picture lies over the first one; see :class:`edgead_runtime.alignment.Alignment`."""
+
+    matrix: list[list[float]]
+    inliers: int
+    matches: int
+    rotation_deg: float
+    shift_px: float
+    reason: str
+    found: bool
+
+
+class MomentsRecord(_Record, frozen=True, kw_only=True):
+    """The moments of one layer's patches, where a subspace is kept: count, and names of two tensors."""
+
+    count: _Positive
+    total: str
+    products: str
+
+
 class ReferenceRecord(_Record, frozen=True, kw_only=True):
-    """One good picture in the bank: where it is kept in the bundle and which tensors it owns."""
+    """One good picture in the memory: where it is kept in the bundle and which tensors it owns."""
 
     name: str
     picture: str
-    tokens: str
+    tokens: list[str]
+    """A tensor a layer; empty where a subspace is kept."""
+    moments: list[MomentsRecord] = []
+    alignment: AlignmentRecord | None = None
     mask: str | None
     height: int
     width: int

@@ -9,12 +9,15 @@ from edgead_runtime.encoder import Encoder
 from edgead_runtime.preprocess import aspect_keeping_input
 
 
-def enrollment_notes(encoder: Encoder, references: Sequence[Reference]) -> tuple[str, ...]:
-    """One sentence for each thing that costs accuracy or leaves part of a frame unseen.
+def enrollment_notes(
+    encoder: Encoder, layers: Sequence[int], references: Sequence[Reference]
+) -> tuple[str, ...]:
+    """One sentence for each thing that costs accuracy, time, or leaves part of a frame unseen.
 
     Args:
         encoder: The encoder.
-        references: The bank.
+        layers: The layers that are used of it.
+        references: The good pictures.
     """
     notes = []
     sizes = sorted({reference.frame_hw for reference in references})
@@ -43,10 +46,17 @@ def enrollment_notes(encoder: Encoder, references: Sequence[Reference]) -> tuple
                 "whole patches); an encoder exported with --fit stretch inspects the whole frame."
             )
             break
-    unused = [f.layer for f in encoder.manifest.features]
-    if len(unused) > 1:
+    computed = sorted(output.layer for output in encoder.manifest.features)
+    if set(computed) != set(layers):
         notes.append(
-            f"The encoder computes layers {', '.join(map(str, sorted(unused)))} and this detector uses one; "
-            "an encoder exported with that layer alone is faster."
+            f"The encoder computes layers {', '.join(map(str, computed))} and this detector uses "
+            f"{', '.join(map(str, sorted(layers)))}; an encoder exported with --layers "
+            f"{','.join(map(str, sorted(layers)))} alone is faster."
         )
+    for reference in references:
+        if reference.alignment is not None and not reference.alignment.found:
+            notes.append(
+                f"{reference.picture.name} could not be aligned: {reference.alignment.reason}. "
+                "It is remembered as it was taken."
+            )
     return tuple(notes)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime._version import __version__
-from edgead_runtime.bank import Reference
+from edgead_runtime.alignment import Alignment
+from edgead_runtime.bank import Layers, Reference
 from edgead_runtime.detector_bundle import LoadedBundle, write_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
@@ -20,13 +21,20 @@ from edgead_runtime.errors import BundleError, EncoderMismatchError, EncoderNotF
 from edgead_runtime.images import Picture
 from edgead_runtime.manifest import (
     DETECTOR_SCHEMA_VERSION,
+    AlignmentRecord,
     Calibration,
     DetectorManifest,
     EncoderReference,
+    FeatureOutput,
+    MomentsRecord,
     ReferenceRecord,
 )
+from edgead_runtime.memory import Memory
 from edgead_runtime.pipeline import Pipeline
+from edgead_runtime.recipe import Recipe
+from edgead_runtime.subspace import Moments
 
+_ENROL_AGAIN = "Enrol the detector again."
 _LENGTH_TOLERANCE = 1e-3
 _PLAIN_SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
@@ -34,7 +42,7 @@ _PLAIN_SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 def save_detector(
     path: Path,
     pipeline: Pipeline,
-    references: Sequence[Reference],
+    memory: Memory,
     calibration: Calibration,
     *,
     self_contained: bool,
@@ -47,12 +55,15 @@ def save_detector(
     encoder = pipeline.encoder
     # An encoder that came out of a bundle has no folder to be found in again.
     embed = self_contained or encoder.bundle.root is None
+    references = memory.references
     records = [_record(index, reference) for index, reference in enumerate(references)]
     arrays: dict[str, NDArray[np.generic]] = {}
     pictures: dict[str, bytes] = {}
     for record, reference in zip(records, references, strict=True):
         pictures[record.picture] = reference.picture.encode()
-        arrays[record.tokens] = reference.tokens
+        arrays.update(zip(record.tokens, reference.tokens, strict=True))
+        for names, moments in zip(record.moments, reference.moments, strict=True):
+            arrays[names.total], arrays[names.products] = moments.total, moments.products
         if record.mask is not None and reference.mask is not None:
             arrays[record.mask] = reference.mask.astype(np.uint8)
     manifest = DetectorManifest(
@@ -63,7 +74,7 @@ def save_detector(
         encoder=EncoderReference(
             fingerprint=encoder.fingerprint,
             backbone=encoder.manifest.backbone,
-            layers=[encoder.feature_output(pipeline.recipe.layer).layer],
+            layers=[output.layer for output in encoder.feature_outputs(pipeline.recipe.layers)],
             weights=encoder.manifest.weights,
             path_hint=None if encoder.bundle.root is None else str(encoder.bundle.root),
             embedded=embed,
@@ -81,7 +92,16 @@ def _record(index: int, reference: Reference) -> ReferenceRecord:
     return ReferenceRecord(
         name=reference.picture.name,
         picture=f"references/{index:04d}{_suffix(reference.picture)}",
-        tokens=f"tokens/{index:04d}",
+        tokens=[f"tokens/{index:04d}/{layer}" for layer in range(len(reference.tokens))],
+        moments=[
+            MomentsRecord(
+                count=moments.count,
+                total=f"moments/{index:04d}/{layer}/total",
+                products=f"moments/{index:04d}/{layer}/products",
+            )
+            for layer, moments in enumerate(reference.moments)
+        ],
+        alignment=None if reference.alignment is None else _alignment_record(reference.alignment),
         mask=None if reference.mask is None else f"mask/{index:04d}",
         height=reference.frame_hw[0],
         width=reference.frame_hw[1],
@@ -90,39 +110,32 @@ def _record(index: int, reference: Reference) -> ReferenceRecord:
     )
 
 
+def _alignment_record(alignment: Alignment) -> AlignmentRecord:
+    fields = {field: getattr(alignment, field) for field in AlignmentRecord.__struct_fields__}
+    return AlignmentRecord(**{**fields, "matrix": alignment.matrix.tolist()})
+
+
 def _suffix(picture: Picture) -> str:
     """A suffix fit for a member name; a picture's own name may hold anything."""
     return picture.suffix if _PLAIN_SUFFIX.fullmatch(picture.suffix) else ".bin"
 
 
-def load_references(bundle: LoadedBundle, encoder: Encoder, path: Path) -> tuple[Reference, ...]:
-    """The bank of a bundle, checked against its encoder.
+def load_references(
+    bundle: LoadedBundle, encoder: Encoder, recipe: Recipe, path: Path
+) -> tuple[Reference, ...]:
+    """The good pictures of a bundle, checked against its encoder and recipe.
 
     Raises:
         BundleError: An array is missing, has not the encoder's shape, or holds no features.
     """
     rows, columns = encoder.manifest.grid
-    patches = rows * columns
-    width = encoder.feature_output(bundle.manifest.encoder.layers[0]).dim
+    outputs = encoder.feature_outputs(recipe.layers)
+    if [output.layer for output in outputs] != bundle.manifest.encoder.layers:
+        raise BundleError(f"{path}: its recipe and its memory are of different layers", _ENROL_AGAIN)
+    arrays = _Arrays(bundle, path)
     references = []
     for record in bundle.manifest.references:
-        try:
-            tokens = bundle.arrays[record.tokens]
-            mask = None if record.mask is None else bundle.arrays[record.mask]
-        except KeyError as error:
-            raise BundleError(f"{path} lacks the array {error}", "Enrol the detector again.") from error
-        fits = tokens.dtype == np.float32 and tokens.ndim == 2 and tokens.shape[1] == width
-        if (
-            not fits
-            or len(tokens) == 0
-            or len(tokens) % patches
-            or (mask is not None and mask.shape != (rows, columns))
-        ):
-            raise BundleError(
-                f"{path}: {record.tokens} has shape {tokens.shape}, which does not fit its encoder",
-                "Enrol the detector again.",
-            )
-        _check_normalized(tokens, f"{path}: {record.tokens}")
+        mask = None if record.mask is None else arrays.shaped(record.mask, (rows, columns))
         references.append(
             Reference(
                 # A picture may have been given a name without its file's suffix.
@@ -131,24 +144,101 @@ def load_references(bundle: LoadedBundle, encoder: Encoder, path: Path) -> tuple
                     encoded=bundle.pictures[record.picture],
                     suffix=PurePosixPath(record.picture).suffix,
                 ),
-                tokens=tokens.view(),
+                tokens=_tokens(arrays, record, recipe, outputs, rows * columns),
+                moments=_moments(arrays, record, recipe, outputs),
                 mask=None if mask is None else mask.astype(np.bool_),
-                patches=patches,
+                patches=rows * columns,
                 frame_hw=(record.height, record.width),
                 digest=record.digest,
+                alignment=None if record.alignment is None else _alignment(record.alignment, path),
                 added=record.added,
             )
         )
     if not references:
-        raise BundleError(f"{path} holds no reference", "Enrol the detector again.")
+        raise BundleError(f"{path} holds no reference", _ENROL_AGAIN)
+    if len({tuple(map(len, reference.tokens)) for reference in references}) > 1:
+        raise BundleError(f"{path}: its references have different numbers of views", _ENROL_AGAIN)
+    area = bundle.manifest.mask.area
+    if area is not None and [len(row) for row in area] != [columns] * rows:
+        raise BundleError(f"{path}: its area does not fit its encoder", _ENROL_AGAIN)
     return tuple(references)
+
+
+class _Arrays:
+    """A bundle's arrays, each refused where it is not what it should be."""
+
+    def __init__(self, bundle: LoadedBundle, path: Path) -> None:
+        self._arrays = bundle.arrays
+        self.path = path
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        try:
+            return self._arrays[name]
+        except KeyError as error:
+            raise BundleError(f"{self.path} lacks the array {error}", _ENROL_AGAIN) from error
+
+    def shaped(
+        self, name: str, shape: tuple[int, ...], dtype: type[np.generic] | None = None
+    ) -> NDArray[np.generic]:
+        array = self[name]
+        if array.shape != shape or (dtype is not None and array.dtype != dtype):
+            raise self.misfit(name)
+        return array
+
+    def misfit(self, name: str) -> BundleError:
+        return BundleError(
+            f"{self.path}: {name} has shape {self[name].shape}, which does not fit its encoder", _ENROL_AGAIN
+        )
+
+
+def _tokens(
+    arrays: _Arrays,
+    record: ReferenceRecord,
+    recipe: Recipe,
+    outputs: Sequence[FeatureOutput],
+    patches: int,
+) -> Layers:
+    if len(record.tokens) != (len(outputs) if recipe.head == "bank" else 0):
+        raise BundleError(f"{arrays.path}: {record.name} has not one array a layer", _ENROL_AGAIN)
+    tokens = []
+    for name, output in zip(record.tokens, outputs, strict=False):
+        found = arrays[name]
+        fits = found.dtype == np.float32 and found.ndim == 2 and found.shape[1] == output.dim
+        if not fits or len(found) == 0 or len(found) % patches:
+            raise arrays.misfit(name)
+        _check_normalized(found, f"{arrays.path}: {name}")
+        tokens.append(found.astype(np.float32, copy=False))
+    return tuple(tokens)
+
+
+def _moments(
+    arrays: _Arrays, record: ReferenceRecord, recipe: Recipe, outputs: Sequence[FeatureOutput]
+) -> tuple[Moments, ...]:
+    if len(record.moments) != (len(outputs) if recipe.head == "subspace" else 0):
+        raise BundleError(f"{arrays.path}: {record.name} has not one array a layer", _ENROL_AGAIN)
+    found = []
+    for names, output in zip(record.moments, outputs, strict=False):
+        total = arrays.shaped(names.total, (output.dim,), np.float32).astype(np.float32, copy=False)
+        products = arrays.shaped(names.products, (output.dim * (output.dim + 1) // 2,), np.float32)
+        if not (np.isfinite(total).all() and np.isfinite(products.astype(np.float32)).all()):
+            raise BundleError(f"{arrays.path}: {names.total} holds values that are no features", _ENROL_AGAIN)
+        found.append(Moments(names.count, total, products.astype(np.float32, copy=False)))
+    return tuple(found)
+
+
+def _alignment(record: AlignmentRecord, path: Path) -> Alignment:
+    matrix = np.array(record.matrix, dtype=np.float64)
+    if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
+        raise BundleError(f"{path} holds an alignment that is none", _ENROL_AGAIN)
+    fields = {field: getattr(record, field) for field in AlignmentRecord.__struct_fields__}
+    return Alignment(**{**fields, "matrix": matrix})
 
 
 def _check_normalized(tokens: NDArray[np.generic], where: str) -> None:
     """Refuse rows that are neither of length 1 nor zero: distances to them would be no distances."""
     lengths = np.linalg.norm(tokens.astype(np.float32, copy=False), axis=1)
     if not np.all((np.abs(lengths - 1) < _LENGTH_TOLERANCE) | (lengths == 0)):
-        raise BundleError(f"{where} holds values that are no features", "Enrol the detector again.")
+        raise BundleError(f"{where} holds values that are no features", _ENROL_AGAIN)
 
 
 def locate_encoder(path: Path, bundle: LoadedBundle) -> EncoderBundle:

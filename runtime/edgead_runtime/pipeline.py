@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead_runtime.alignment import align, find_landmarks
 from edgead_runtime.anomaly_map import Region, find_regions, make_map
-from edgead_runtime.bank import Reference, embed_reference, normalize, search
+from edgead_runtime.areas import area_from_rows
+from edgead_runtime.bank import Layers, Reference, embed_reference, normalize
 from edgead_runtime.calibration import NormalScore
 from edgead_runtime.encoder import Encoder, PatchFeatures
 from edgead_runtime.errors import RecipeError
 from edgead_runtime.images import Frame, Picture
 from edgead_runtime.manifest import Calibration, MaskDecision
 from edgead_runtime.masking import Mask, attention_mask, pca_mask
+from edgead_runtime.memory import Memory
+from edgead_runtime.realign import Realigner
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.result import Provenance, Result
 from edgead_runtime.scoring import image_score
+from edgead_runtime.views import views_of
+
+
+@dataclass(frozen=True, eq=False)
+class PatchDistances:
+    """Distances ``[rows, columns]`` of a picture with ignored patches 0, or damped as the recipe says.
+
+    The two differ only where a recipe of several layers scores with the last one alone.
+    """
+
+    for_map: NDArray[np.float32]
+    for_score: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,83 +53,147 @@ class Pipeline:
     def __post_init__(self) -> None:
         check_fits(self.encoder, self.recipe)
 
+    @cached_property
+    def _realign(self) -> Realigner:
+        return Realigner(self.recipe, self.encode)
+
     def encode(self, frame: Frame, timings_ms: dict[str, float] | None = None) -> PatchFeatures:
-        """Patch features of the recipe's layer."""
-        return self.encoder.encode(frame, layer=self.recipe.layer, timings_ms=timings_ms)
+        """Patch features of the recipe's layers."""
+        return self.encoder.encode(frame, layers=self.recipe.layers, timings_ms=timings_ms)
 
     def find_mask(self, features: PatchFeatures) -> Mask | None:
         """The mask of a picture, by the detector's one decision; ``None`` where that is not to mask."""
         if not self.mask.enabled:
             return None
+        if self.mask.area is not None:
+            return area_from_rows(self.mask.area)
         return make_mask(features, self.recipe, self.mask.threshold)
 
-    def embed(self, picture: Picture, as_taken: PatchFeatures, *, added_later: bool = False) -> Reference:
-        """A picture, whose features as taken are known, as a reference of the bank."""
+    def embed(
+        self,
+        picture: Picture,
+        as_taken: PatchFeatures,
+        first: Reference | None = None,
+        *,
+        added_later: bool = False,
+    ) -> Reference:
+        """A picture, whose features as taken are known, as a reference.
+
+        Args:
+            picture: The good picture.
+            as_taken: Its features.
+            first: The first reference, which the others are aligned to where the recipe aligns at enrolment.
+            added_later: It came in after enrolment.
+        """
+        alignment = None
+        frame_hw = (picture.frame.shape[0], picture.frame.shape[1])
+        mask = self.find_mask(as_taken)
+        if self.recipe.align == "enrolment" and first is not None:
+            fixed = find_landmarks(first.picture.frame, first.mask)
+            alignment = align(find_landmarks(picture.frame, mask), fixed)
+            frame_hw = first.frame_hw
         return embed_reference(
             picture,
             as_taken,
             self.encode,
             self.recipe,
-            self.find_mask(as_taken),
+            views_of(self.recipe, alignment, frame_hw),
+            mask=mask,
+            alignment=alignment,
             added="add_good" if added_later else "enrollment",
         )
 
-    def masked_distances(
-        self,
-        tokens: NDArray[np.float32],
-        mask: Mask | None,
-        references: Sequence[Reference],
-        leave_out: int | None = None,
-    ) -> NDArray[np.float32]:
-        """Distances ``[rows, columns]`` with ignored patches 0, or damped as the recipe says.
+    def memory_for(self, memory: Memory, frame: Frame, mask: Mask | None) -> tuple[Memory, tuple[str, ...]]:
+        """The memory to compare a frame with, and what could not be aligned to it, in sentences."""
+        if self.recipe.align != "frame":
+            return memory, ()
+        return self._realign(memory, frame, mask)
+
+    def compare(self, queries: Layers, mask: Mask | None, memory: Memory) -> PatchDistances:
+        """Distances of a picture's patches to what good parts look like.
 
         Args:
-            tokens: L2-normalized ``[N, D]``.
+            queries: L2-normalized patches ``[N, D]`` a layer.
             mask: ``[rows, columns]`` or ``None``.
-            references: The bank.
-            leave_out: Index of a reference to skip.
+            memory: What it is compared with.
         """
-        distances = search(tokens, references, self.recipe, leave_out=leave_out)
-        return self.weigh(distances.reshape(self.encoder.manifest.grid), mask)
+        return self.combine(memory.distances(queries), mask)
 
-    def weigh(self, distances: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
+    def combine(self, distances: Layers, mask: Mask | None) -> PatchDistances:
+        """One distance a patch from those of the layers ``[N]``, masked."""
+        grid = self.encoder.manifest.grid
+        mean = distances[0] if len(distances) == 1 else np.mean(distances, axis=0, dtype=np.float32)
+        for_map = self._weigh(np.asarray(mean, dtype=np.float32).reshape(grid), mask)
+        if len(distances) == 1 or self.recipe.score_layers == "all":
+            return PatchDistances(for_map, for_map)
+        return PatchDistances(for_map, self._weigh(distances[-1].reshape(grid), mask))
+
+    def _weigh(self, distances: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
         """Delete or damp what is outside the mask."""
         if mask is None:
             return distances
         return np.where(mask, distances, distances * np.float32(self.recipe.background_weight))
 
+    def score(self, distances: PatchDistances) -> float:
+        """Image score."""
+        return image_score(distances.for_score, self.recipe.top_fraction, self.recipe.statistic)
+
     def make_map(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NDArray[np.float32]:
         """Map ``[H, W]`` of a frame of this size from its distances ``[rows, columns]``."""
         whole = self.recipe.map_extent == "frame"
+        entry = self.encoder.manifest.input
         return make_map(
             distances,
             frame_hw,
             self.recipe.smoothing_sigma_px,
             inspected_hw=None if whole else self.encoder.preprocessor.plan(frame_hw).inspected_hw(frame_hw),
+            smooth_at=(entry.height, entry.width) if self.recipe.map_smoothing == "fast" else None,
         )
 
-    def normal_score(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NormalScore:
+    def normal_score(self, distances: PatchDistances, frame_hw: tuple[int, int]) -> NormalScore:
         """Image score and map peak of a good picture."""
-        anomaly_map = self.make_map(distances, frame_hw)
         return NormalScore(
-            image=image_score(distances, self.recipe.top_fraction, self.recipe.statistic),
-            map_peak=float(anomaly_map.max()),
+            image=self.score(distances), map_peak=float(self.make_map(distances.for_map, frame_hw).max())
         )
 
-    def score_picture(self, frame: Frame, references: Sequence[Reference]) -> NormalScore:
-        """Score of a good picture that is not in the bank."""
+    def score_picture(self, frame: Frame, memory: Memory) -> NormalScore:
+        """Score of a good picture that is not in the memory."""
         features = self.encode(frame)
-        distances = self.masked_distances(normalize(features.tokens), self.find_mask(features), references)
+        mask = self.find_mask(features)
+        aligned, _ = self.memory_for(memory, frame, mask)
+        distances = self.compare(tuple(map(normalize, features.layers)), mask, aligned)
         return self.normal_score(distances, (frame.shape[0], frame.shape[1]))
+
+    def score_left_out(self, memory: Memory, index: int) -> NormalScore:
+        """Score of a reference against the others."""
+        reference, others = memory.references[index], memory.without(index)
+        if self.recipe.align == "frame":
+            others, _ = self.memory_for(others, reference.picture.frame, reference.mask)
+        distances = self.compare(self.patches_as_taken(reference), reference.mask, others)
+        return self.normal_score(distances, reference.frame_hw)
+
+    def patches_as_taken(self, reference: Reference) -> Layers:
+        """L2-normalized patches ``[N, D]`` a layer of a reference, encoded anew where they are not kept."""
+        if reference.tokens:
+            return reference.as_taken
+        return tuple(map(normalize, self.encode(reference.picture.frame).layers))
 
 
 def check_fits(encoder: Encoder, recipe: Recipe) -> None:
     """Refuse a recipe that needs what the encoder does not give.
 
     Raises:
-        RecipeError: The encoder lacks the recipe's layer, or the attention that its mask is made from.
+        RecipeError: The encoder lacks a layer of the recipe, or the attention that its mask is made from, or
+            its features are no larger than the recipe's subspace.
     """
-    encoder.feature_output(recipe.layer)
+    outputs = encoder.feature_outputs(recipe.layers)
+    smallest = min(output.dim for output in outputs)
+    if recipe.head == "subspace" and recipe.subspace_components >= smallest:
+        raise RecipeError(
+            f"recipe '{recipe.name}' keeps {recipe.subspace_components} components of features that have "
+            f"{smallest}, so that nothing would be outside",
+            f"Give fewer subspace_components, for example {max(1, smallest // 6)}.",
+        )
     if recipe.mask_from == "attention" and recipe.mask != "off" and encoder.manifest.attention is None:
         raise RecipeError(
             f"recipe '{recipe.name}' makes its mask from attention, which the encoder does not give",
@@ -130,45 +210,74 @@ def make_mask(features: PatchFeatures, recipe: Recipe, threshold: float | None) 
     return pca_mask(features.tokens, features.grid, threshold=threshold, morphology=recipe.mask_morphology)
 
 
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """A result, and what it was made from."""
+
+    result: Result
+    queries: Layers
+    """L2-normalized patches ``[N, D]`` a layer."""
+    memory: Memory
+    """What they were compared with: of a recipe that aligns to each frame, as it was for this one."""
+
+
 def inspect(
     pipeline: Pipeline,
     frame: Frame,
-    references: Sequence[Reference],
+    memory: Memory,
     calibration: Calibration,
     provenance: Provenance,
-) -> Result:
-    """Compare one frame with the bank.
+) -> Inspection:
+    """Compare one frame with what good parts look like.
 
     Args:
         pipeline: The method.
         frame: ``[H, W, 3]`` uint8, BGR.
-        references: The bank.
+        memory: What good parts look like.
         calibration: The thresholds.
         provenance: What the result says of where it comes from.
     """
     timings: dict[str, float] = {}
     features = pipeline.encode(frame, timings)
-    start = time.perf_counter()
+    clock = _Clock(timings)
     mask = pipeline.find_mask(features)
-    masked = time.perf_counter()
-    distances = pipeline.masked_distances(normalize(features.tokens), mask, references)
-    searched = time.perf_counter()
-    score = image_score(distances, pipeline.recipe.top_fraction, pipeline.recipe.statistic)
     if mask is not None:
-        timings["mask"] = (masked - start) * 1e3
-    timings["search"] = (searched - masked) * 1e3
-    timings["score"] = (time.perf_counter() - searched) * 1e3
-    distances.flags.writeable = False  # the map is made from it later
-    return Result(
+        clock.stage("mask")
+    compared, notes = pipeline.memory_for(memory, frame, mask)
+    if compared is not memory:
+        clock.stage("align")
+    queries = tuple(map(normalize, features.layers))
+    distances = pipeline.compare(queries, mask, compared)
+    clock.stage("search")
+    score = pipeline.score(distances)
+    clock.stage("score")
+    distances.for_map.flags.writeable = False  # the map is made from it later
+    result = Result(
         score=score,
         threshold=calibration.threshold,
-        patch_distances=distances,
+        patch_distances=distances.for_map,
         mask=mask,
         provenance=provenance,
-        _make_map=functools.partial(pipeline.make_map, distances, (frame.shape[0], frame.shape[1])),
+        notes=notes,
+        _make_map=functools.partial(pipeline.make_map, distances.for_map, (frame.shape[0], frame.shape[1])),
         _find_regions=functools.partial(_find_regions, calibration.pixel_threshold),
         _timings_ms=timings,
     )
+    return Inspection(result, queries, compared)
+
+
+class _Clock:
+    """Writes down how long each stage took."""
+
+    def __init__(self, timings_ms: dict[str, float]) -> None:
+        self._timings_ms = timings_ms
+        self._last = time.perf_counter()
+
+    def stage(self, name: str) -> None:
+        """The stage of this name ends now, and began where the one before it ended."""
+        now = time.perf_counter()
+        self._timings_ms[name] = (now - self._last) * 1e3
+        self._last = now
 
 
 def _find_regions(

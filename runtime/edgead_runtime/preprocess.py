@@ -97,6 +97,33 @@ class Preprocessor:
         """The resize for frames of this size."""
         return plan_resize(frame_hw, self._input_hw, self._patch_size, self._fit)
 
+    def patches_touched(self, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which patches see any of an area.
+
+        Args:
+            inside: ``[H, W]`` in pixels of the frame.
+
+        Returns:
+            ``[rows, columns]``.
+        """
+        plan = self.plan((inside.shape[0], inside.shape[1]))
+        touched = inside
+        for axis in (0, 1):
+            patch = self._patch_size * inside.shape[axis] / plan.resized[axis]
+            count = plan.crop[axis] // self._patch_size
+            edges = np.arange(count + 1) * patch
+            # The epsilon keeps a patch that ends on a pixel's edge from reaching into the next one.
+            starts = np.floor(edges[:-1] + 1e-6).astype(int)
+            ends = np.minimum(np.ceil(edges[1:] - 1e-6).astype(int), inside.shape[axis])
+            touched = np.stack(
+                [
+                    touched.take(range(start, end), axis=axis).any(axis=axis)
+                    for start, end in zip(starts, ends, strict=True)
+                ],
+                axis=axis,
+            )
+        return touched
+
     def __call__(self, frame: Frame) -> NDArray[np.float32]:
         """Resize and normalize.
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import msgspec
 
 from edgead_runtime.errors import RecipeError
 
+Layers = tuple[int, ...] | Literal["deepest", "all"]
+Head = Literal["bank", "subspace"]
+ScoreLayers = Literal["last", "all"]
 MaskMode = Literal["auto", "on", "off"]
 Morphology = Literal["official", "2d"]
-MaskSource = Literal["pca", "attention"]
-Flip = Literal["horizontal", "vertical"]
+MaskSource = Literal["pca", "attention", "area"]
+Flip = Literal["horizontal", "vertical", "both"]
+AlignMode = Literal["off", "enrolment", "frame"]
+ViewReduction = Literal["nearest", "mean"]
 Distance = Literal["cosine", "half-cosine"]
 Reduction = Literal["nearest", "worst-references"]
 Statistic = Literal["top-mean", "max", "quantile"]
+MapSmoothing = Literal["exact", "fast"]
 MapExtent = Literal["inspected", "frame"]
+Point = tuple[float, float]
 
 _MAX_SIGMA_PX = 200
 EIGHT_TURNS: tuple[float, ...] = (0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0)
@@ -26,35 +33,67 @@ EIGHT_TURNS: tuple[float, ...] = (0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 3
 
 @dataclass(frozen=True)
 class Recipe:
-    """The choices of one method. Frozen; change one with :func:`dataclasses.replace` or ``with_``.
+    """The choices of one method. Frozen; change one with :meth:`with_`.
 
     Raises:
-        RecipeError: A value is outside its range.
+        RecipeError: A value is outside its range, or two contradict each other.
     """
 
     name: str
     summary: str
     source: str
     """Paper and section."""
-    layer: int | None = None
-    """Block whose output makes the features, counted from 1; ``None``: the encoder's deepest."""
+
+    # Features
+    layers: Layers = "deepest"
+    """Blocks whose outputs make the features, counted from 1, each with a memory of its own; their distances
+    are averaged. ``deepest``: of those that the encoder gives; ``all`` of those. The mask is made from the
+    last one named."""
+    score_layers: ScoreLayers = "last"
+    """With several layers: whether the image score comes from the ``last`` one named, or from ``all``, as the
+    map does."""
+
+    # The good pictures
     rotations_deg: tuple[float, ...] = EIGHT_TURNS
     """Turns in which every reference enters the bank; the first must be 0."""
     flips: tuple[Flip, ...] = ()
-    """Mirrored copies of every reference that enter the bank beside its turns."""
+    """Mirrored copies of every reference that enter the bank beside its turns; ``both`` is the half turn."""
+    align: AlignMode = "off"
+    """Bring every reference to the place and angle of the first (``enrolment``), or of each frame (``frame``,
+    which encodes every reference anew for every frame). The aligned copy enters beside the reference as
+    taken, and turns and flips are made from it."""
+
+    # From patches to distances
+    head: Head = "bank"
+    """``bank``: distance to the nearest of all normal patches; ``subspace``: to the subspace they span."""
+    subspace_components: int = 64
+    """Principal components of the normal patches that the subspace keeps."""
     distance: Distance = "cosine"
     """``cosine`` is 1 - cos, ``half-cosine`` (1 - cos) / 2; only the scale differs."""
     neighbours: int = 1
-    """A patch's distance is the mean of those to its k nearest in the bank (or in each reference)."""
+    """A patch's distance is the mean of those to its k nearest in the bank (or view, or reference)."""
+    view_reduction: ViewReduction = "nearest"
+    """How the views of a reference (turned, flipped, aligned) count: the ``nearest`` patch of any, or the
+    ``mean`` over the views of the distance to each."""
     reduction: Reduction = "nearest"
     """``nearest`` searches the whole bank; ``worst-references`` takes the mean over the references a patch is
     farthest from, so that one odd reference cannot excuse a defect."""
     worst_share: float = 0.3
     """Share of the references that ``worst-references`` takes, at least one."""
+    worst_count: int | None = None
+    """How many ``worst-references`` takes, where that is given instead of a share."""
+
+    # The mask
     mask: MaskMode = "auto"
-    """``auto`` lets the masking test decide once, at enrolment."""
+    """``auto`` lets the masking test decide once, at enrolment; an area that was drawn is taken as it is."""
     mask_from: MaskSource = "pca"
-    """``pca``: first principal component of the tokens; ``attention``: of CLS to patches, min-max scaled."""
+    """``pca``: first principal component of the tokens; ``attention``: of CLS to patches, min-max scaled;
+    ``area``: drawn by a person."""
+    mask_image: str = ""
+    """For ``area``: a picture of the size of the frames (or their aspect), white where to inspect. Read once,
+    at enrolment; in a file of its own beside a recipe's TOML file."""
+    mask_polygon: tuple[Point, ...] = ()
+    """For ``area``: corners (x, y) of the polygon to inspect, as shares of the frame's width and height."""
     background_weight: float = 0.0
     """What the distances outside the mask are multiplied by: 0 deletes them, 0.5 damps them."""
     mask_morphology: Morphology = "official"
@@ -62,45 +101,23 @@ class Recipe:
     mask_threshold: float | None = None
     """On what the mask is made from; ``None``: for ``pca`` the encoder's own, else Otsu's; for ``attention``
     0.05."""
+
+    # From distances to score and map
     top_fraction: float = 0.01
     """Share of the patches that the image score is made from."""
     statistic: Statistic = "top-mean"
     """``top-mean``: mean of the top share; ``quantile``: the distance that the top share exceeds; ``max``."""
     smoothing_sigma_px: float = 4.0
     """Gaussian on the map, in pixels of the frame; 0 for none."""
+    map_smoothing: MapSmoothing = "exact"
+    """Where the Gaussian runs: at the size of the frame, or (``fast``) at the encoder's with sigma scaled."""
     map_extent: MapExtent = "inspected"
     """Where an encoder crops its frames: ``inspected`` puts the map over the part that was seen; ``frame``
     stretches it over the whole frame as the authors' release does, which shifts it by up to a patch."""
 
     def __post_init__(self) -> None:
-        if not self.rotations_deg or self.rotations_deg[0] != 0:
-            raise RecipeError(
-                f"recipe '{self.name}': rotations must begin with 0, got {self.rotations_deg}",
-                "Put 0 first: it is the reference as it was taken.",
-            )
-        if not all(math.isfinite(angle) for angle in self.rotations_deg):
-            raise RecipeError(f"recipe '{self.name}': a rotation is not a number", "Give degrees.")
-        if self.mask_threshold is not None and not math.isfinite(self.mask_threshold):
-            raise RecipeError(
-                f"recipe '{self.name}': mask_threshold {self.mask_threshold} is not a number",
-                "Give one, or leave it out to have it chosen.",
-            )
-        for name, low, high in (("worst_share", 0.0, 1.0), ("background_weight", 0.0, 1.0)):
-            value = getattr(self, name)
-            if not low <= value <= high or (name == "worst_share" and value == 0):
-                raise RecipeError(f"recipe '{self.name}': {name} is {value}", "Give a share between 0 and 1.")
-        if self.neighbours < 1:
-            raise RecipeError(f"recipe '{self.name}': neighbours is {self.neighbours}", "Give 1 or more.")
-        if not 0 < self.top_fraction <= 1:
-            raise RecipeError(
-                f"recipe '{self.name}': top_fraction {self.top_fraction} is not in (0, 1]",
-                "The paper has 0.01.",
-            )
-        if not 0 <= self.smoothing_sigma_px <= _MAX_SIGMA_PX:
-            raise RecipeError(
-                f"recipe '{self.name}': smoothing_sigma_px is {self.smoothing_sigma_px}",
-                f"Give 0 (no smoothing) to {_MAX_SIGMA_PX} pixels of the frame; the paper has 4.",
-            )
+        for problem, remedy in _faults(self):
+            raise RecipeError(f"recipe '{self.name}': {problem}", remedy)
 
     def with_(self, **changes: Any) -> Recipe:
         """The same recipe with ``changes``; checked again.
@@ -109,6 +126,69 @@ class Recipe:
             RecipeError: A name is unknown or a value is outside its range.
         """
         return recipe_from_dict({**asdict(self), **changes})
+
+
+def _faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What is wrong with a recipe, and what to do about it."""
+    named = recipe.layers
+    if not isinstance(named, str) and (not named or len(set(named)) != len(named) or min(named) < 1):
+        yield f"layers {list(named)} make no sense", "Name each once, counted from 1."
+    if not recipe.rotations_deg or recipe.rotations_deg[0] != 0:
+        yield (
+            f"rotations must begin with 0, got {recipe.rotations_deg}",
+            "Put 0 first: it is the reference as it was taken.",
+        )
+    if not all(math.isfinite(angle) for angle in recipe.rotations_deg):
+        yield "a rotation is not a number", "Give degrees."
+    for name in ("worst_share", "top_fraction"):
+        if not 0 < getattr(recipe, name) <= 1:
+            yield f"{name} is {getattr(recipe, name)}", "Give a share above 0, up to 1."
+    if not 0 <= recipe.background_weight <= 1:
+        yield f"background_weight is {recipe.background_weight}", "Give a share from 0 to 1."
+    for name in ("neighbours", "worst_count", "subspace_components"):
+        if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
+            yield f"{name} is {getattr(recipe, name)}", "Give 1 or more."
+    if not 0 <= recipe.smoothing_sigma_px <= _MAX_SIGMA_PX:
+        yield (
+            f"smoothing_sigma_px is {recipe.smoothing_sigma_px}",
+            f"Give 0 (no smoothing) to {_MAX_SIGMA_PX} pixels of the frame; the paper has 4.",
+        )
+    yield from _mask_faults(recipe)
+    yield from _contradictions(recipe)
+
+
+def _mask_faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    if recipe.mask_threshold is not None and not math.isfinite(recipe.mask_threshold):
+        yield (
+            f"mask_threshold {recipe.mask_threshold} is not a number",
+            "Give one, or leave it out to have it chosen.",
+        )
+    if not all(0 <= share <= 1 for corner in recipe.mask_polygon for share in corner):
+        yield (
+            "a corner of mask_polygon is outside the frame",
+            "Give shares from 0 to 1 of its width and height.",
+        )
+    drawn = bool(recipe.mask_image), bool(recipe.mask_polygon)
+    if recipe.mask_from == "area" and recipe.mask != "off" and sum(drawn) != 1:
+        yield (
+            f"an area to inspect is asked for and {'given twice' if all(drawn) else 'not given'}",
+            "Give either mask_image or mask_polygon.",
+        )
+    if recipe.mask_from != "area" and any(drawn):
+        yield f"an area is drawn, but the mask is from {recipe.mask_from}", 'Add mask_from = "area".'
+    if 0 < len(recipe.mask_polygon) < 3:
+        yield f"mask_polygon has {len(recipe.mask_polygon)} corners", "Give three or more."
+
+
+def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    if recipe.head == "subspace":
+        bank_only = {"align": "off", "neighbours": 1, "view_reduction": "nearest", "reduction": "nearest"}
+        for name, only in bank_only.items():
+            if getattr(recipe, name) not in (only, "enrolment"):
+                yield (
+                    f"{name} = {getattr(recipe, name)!r} needs single references, which a subspace has not",
+                    f"Leave {name} out, or choose head = 'bank'.",
+                )
 
 
 def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
@@ -127,72 +207,3 @@ def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
         return msgspec.convert(fields, Recipe)
     except msgspec.ValidationError as error:
         raise RecipeError(f"recipe is not valid ({error})", "Correct that field.") from error
-
-
-ANOMALYDINO = Recipe(
-    name="anomalydino",
-    summary="Nearest patch in a bank of rotated references; PCA mask; mean of the top 1 %.",
-    source="AnomalyDINO (arXiv 2405.14529), section 3; 'agnostic' augmentation",
-)
-
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        ANOMALYDINO,
-        replace(
-            ANOMALYDINO,
-            name="anomalydino-informed",
-            summary="As anomalydino for parts that never turn: no rotations, an eighth of the bank.",
-            source="AnomalyDINO (arXiv 2405.14529), section 3; 'informed' augmentation",
-            rotations_deg=(0.0,),
-        ),
-        Recipe(
-            name="patchead",
-            summary="Nearest patch in a bank of plain references; no mask, no smoothing; top 1 %.",
-            source="PatchEAD (arXiv 2509.25856), few-shot, as its authors released it",
-            rotations_deg=(0.0,),
-            distance="half-cosine",
-            mask="off",
-            smoothing_sigma_px=0.0,
-        ),
-    )
-}
-
-
-def find_recipe(name_or_file: str) -> Recipe:
-    """A preset by name, or a recipe from a TOML file.
-
-    A file holds fields of :class:`Recipe`; ``base`` names the preset that gives the others (by default
-    ``anomalydino``), and ``name`` defaults to the file's.
-
-    Raises:
-        RecipeError: There is no such preset or file, or the file is no recipe.
-    """
-    path = Path(name_or_file)
-    if path.suffix != ".toml":
-        return get_recipe(name_or_file)
-    try:
-        fields = msgspec.toml.decode(path.read_bytes())
-    except OSError as error:
-        raise RecipeError(
-            f"cannot read recipe {path}: {error.strerror or error}", "Check the path."
-        ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"{path} is not TOML ({error})", "Write lines such as: top_fraction = 0.02"
-        ) from error
-    base = get_recipe(str(fields.pop("base", ANOMALYDINO.name)))
-    own = {"name": path.stem, "summary": f"{base.name}, changed by {path.name}", "source": path.name}
-    return base.with_(**{**own, **fields})
-
-
-def get_recipe(name: str) -> Recipe:
-    """A preset by name.
-
-    Raises:
-        RecipeError: There is none of that name.
-    """
-    try:
-        return RECIPES[name]
-    except KeyError:
-        raise RecipeError(f"unknown recipe '{name}'", f"Choose one of: {', '.join(RECIPES)}.") from None

@@ -45,6 +45,8 @@ class Result:
     provenance: Provenance
     degraded: tuple[str, ...] = ()
     """What a latency budget took away; empty at full quality."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how this frame was inspected, e.g. that it could not be aligned."""
     _make_map: Callable[[], NDArray[np.float32]] = field(repr=False, kw_only=True)
     _find_regions: Callable[[NDArray[np.float32], bool], tuple[Region, ...]] = field(repr=False, kw_only=True)
     _timings_ms: dict[str, float] = field(repr=False, kw_only=True)

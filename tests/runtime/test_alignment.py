@@ -18,8 +18,8 @@ from edgead_runtime.alignment import (
     transform,
     warp,
 )
-from edgead_runtime.bank import rotate
 from edgead_runtime.images import decode_picture
+from edgead_runtime.views import rotate
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import patchead

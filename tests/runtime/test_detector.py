@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from edgead_runtime import Detector, Encoder, Picture
 from edgead_runtime.anomaly_map import make_map
-from edgead_runtime.bank import normalize, rotate
+from edgead_runtime.bank import normalize
 from edgead_runtime.errors import (
     EdgeadError,
     EngineUnavailableError,
@@ -20,6 +20,7 @@ from edgead_runtime.errors import (
     PictureError,
     RecipeError,
 )
+from edgead_runtime.views import rotate
 
 MASKED = {"mask": "on", "mask_threshold": 0.5}
 
@@ -58,7 +59,7 @@ def test_a_result_in_numbers(detector, defective, mini_encoder):
     """Search, score and shape worked out again from the encoder's tokens."""
     result = detector(defective.frame)
     tokens = normalize(mini_encoder.encode(defective.frame).tokens).astype(np.float64)
-    bank = np.concatenate([reference.tokens for reference in detector.references]).astype(np.float64)
+    bank = np.concatenate([reference.tokens[0] for reference in detector.references]).astype(np.float64)
     distances = 1 - (tokens @ bank.T).max(axis=1)
     assert result.patch_distances.ravel() == pytest.approx(distances, abs=1e-6)
     assert result.score == pytest.approx(distances.max(), abs=1e-6)  # 1 % of 64 patches is less than one
@@ -89,7 +90,7 @@ def test_rotations_are_in_the_bank(mini_encoder, good_frames, quick):
     detector = Detector.enroll(mini_encoder, good_frames[:1], recipe=recipe)
     plain = Detector.enroll(mini_encoder, good_frames[:1], recipe=quick)
     turned = rotate(good_frames[0], 90)
-    assert detector.references[0].tokens.shape == (4 * 64, 16)
+    assert detector.references[0].tokens[0].shape == (4 * 64, 16)
     assert detector(turned).score == pytest.approx(0, abs=1e-6)
     assert plain(turned).score > 1e-3
 
@@ -108,12 +109,12 @@ def test_rotating_is_about_the_centre_of_opencvs_pixels(turns):
 def test_layers_are_chosen_by_the_recipe(two_layer_bundle, good_frames, quick):
     with Encoder.load(two_layer_bundle, threads=1) as encoder:
         deepest = Detector.enroll(encoder, good_frames[:2], recipe=quick)
-        first = Detector.enroll(encoder, good_frames[:2], recipe=quick.with_(layer=1))
-        assert (deepest.layer, first.layer) == (2, 1)
-        assert deepest.references[0].tokens.shape == (64, 12)
-        assert first.references[0].tokens.shape == (64, 16)
+        first = Detector.enroll(encoder, good_frames[:2], recipe=quick.with_(layers=[1]))
+        assert (deepest.layers, first.layers) == ((2,), (1,))
+        assert deepest.references[0].tokens[0].shape == (64, 12)
+        assert first.references[0].tokens[0].shape == (64, 16)
         with pytest.raises(RecipeError, match="no layer 3"):
-            Detector.enroll(encoder, good_frames[:2], recipe=quick.with_(layer=3))
+            Detector.enroll(encoder, good_frames[:2], recipe=quick.with_(layers=[3]))
 
 
 # Masking, decided at enrolment
@@ -638,7 +639,7 @@ def test_worst_references_with_one_of_each(mini_encoder, good_frames, defective,
     recipe = quick.with_(reduction="worst-references", worst_share=0.5)
     detector = Detector.enroll(mini_encoder, good_frames[:3], recipe=recipe)
     tokens = normalize(mini_encoder.encode(defective.frame).tokens).astype(np.float64)
-    each = np.stack([1 - (tokens @ reference.tokens.T).max(axis=1) for reference in detector.references])
+    each = np.stack([1 - (tokens @ reference.tokens[0].T).max(axis=1) for reference in detector.references])
     expected = np.sort(each, axis=0)[-2:].mean(axis=0)
     assert detector(defective.frame).patch_distances.ravel() == pytest.approx(expected, abs=2e-6)
 
@@ -663,7 +664,7 @@ def test_flips_are_in_the_bank(mini_encoder, good_frames, quick):
     )
     assert flipped(mirrored).score == pytest.approx(0, abs=1e-5)
     assert plain(mirrored).score > 0.001
-    assert flipped.references[0].tokens.shape == (2 * 64, 16)
+    assert flipped.references[0].tokens[0].shape == (2 * 64, 16)
 
 
 def test_an_attention_mask_damps_what_is_outside(two_layer_bundle, good_frames, defective, quick, tmp_path):

@@ -265,7 +265,7 @@ def test_layers_and_attention(two_layer_bundle, part):
     with Encoder.load(two_layer_bundle, threads=1) as encoder:
         timings = {}
         deepest = encoder.encode(part(0), timings_ms=timings)
-        first = encoder.encode(part(0), layer=1)
+        first = encoder.encode(part(0), layers=(1,))
         assert deepest.tokens.shape == (64, 12)
         assert first.tokens.shape == (64, 16)
         assert first.grid == (8, 8)
@@ -291,7 +291,7 @@ def test_features_that_are_not_numbers_are_refused(mini_encoder, part, monkeypat
 
 def test_a_layer_that_is_not_there(mini_encoder, part):
     with pytest.raises(RecipeError, match=r"no layer 7 \(it has: 1\)") as caught:
-        mini_encoder.encode(part(0), layer=7)
+        mini_encoder.encode(part(0), layers=(7,))
     assert "--layers 7" in caught.value.remedy
 
 

@@ -5,7 +5,8 @@ import json
 
 import pytest
 from edgead_runtime.errors import RecipeError
-from edgead_runtime.recipe import EIGHT_TURNS, RECIPES, Recipe, find_recipe, get_recipe, recipe_from_dict
+from edgead_runtime.presets import RECIPES, find_recipe, get_recipe
+from edgead_runtime.recipe import EIGHT_TURNS, Recipe, recipe_from_dict
 
 
 def test_anomalydino_is_the_papers():
@@ -14,7 +15,7 @@ def test_anomalydino_is_the_papers():
     assert recipe.top_fraction == 0.01
     assert recipe.smoothing_sigma_px == 4.0
     assert recipe.mask == "auto"
-    assert recipe.layer is None
+    assert recipe.layers == "deepest"
     assert get_recipe("anomalydino-informed").rotations_deg == (0.0,)
 
 
@@ -34,9 +35,9 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_with_changes_one_thing():
     base = get_recipe("anomalydino")
-    changed = base.with_(mask="off", layer=9, rotations_deg=[0, 90])
-    assert (changed.mask, changed.layer, changed.rotations_deg) == ("off", 9, (0.0, 90.0))
-    assert changed.with_(mask="auto", layer=None, rotations_deg=EIGHT_TURNS) == base
+    changed = base.with_(mask="off", layers=[9], rotations_deg=[0, 90])
+    assert (changed.mask, changed.layers, changed.rotations_deg) == ("off", (9,), (0.0, 90.0))
+    assert changed.with_(mask="auto", layers="deepest", rotations_deg=EIGHT_TURNS) == base
     with pytest.raises(dataclasses.FrozenInstanceError):
         base.mask = "on"
 
@@ -56,7 +57,9 @@ def test_with_changes_one_thing():
         ({"mask_threshold": float("inf")}, "mask_threshold"),
         ({"mask": "maybe"}, "mask"),
         ({"mask_morphology": "3d"}, "mask_morphology"),
-        ({"layer": 2.5}, "layer"),
+        ({"layers": [2.5]}, "layers"),
+        ({"layers": []}, "layers"),
+        ({"layers": "first"}, "layers"),
         ({"top_fraction": "much"}, "top_fraction"),
         ({"rotation": [0]}, "no field rotation"),
     ],

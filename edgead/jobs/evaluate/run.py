@@ -24,7 +24,7 @@ from edgead.evaluation.summary import Summary, summarize
 from edgead.jobs.evaluate.outputs import RunTexts, write_outputs
 from edgead.jobs.evaluate.unit import UnitTask, run_unit
 from edgead.records import shown_path, writable
-from edgead.wording import sentence
+from edgead.wording import blocks, sentence
 
 SETTINGS_JSON = "settings.json"
 UNITS = "units"
@@ -72,7 +72,7 @@ def evaluate(
         PictureError: With ``plan.strict``, a picture cannot be read.
     """
     categories = [plan.dataset.load(plan.root, name) for name in plan.objects]
-    encoder.feature_output(plan.recipe.layer)
+    encoder.feature_outputs(plan.recipe.layers)
     settings = _run_settings(encoder, plan)
     prepare_folder(plan.out, settings, overwrite=plan.overwrite)
     steps = _Steps(sum(len(c.test) for c in categories) * len(plan.shots) * plan.seeds, progress)
@@ -182,7 +182,7 @@ def _run_settings(encoder: RememberingEncoder, plan: EvaluationPlan) -> dict[str
         "dataset": plan.dataset.name,
         "backbone": manifest.backbone,
         "input": [manifest.input.height, manifest.input.width],
-        "layer": encoder.feature_output(plan.recipe.layer).layer,
+        "layers": [output.layer for output in encoder.feature_outputs(plan.recipe.layers)],
         "encoder": encoder.fingerprint,
         "engine": encoder.engine_name,
         "weights": manifest.weights.source,
@@ -219,7 +219,7 @@ def _texts(encoder: RememberingEncoder, plan: EvaluationPlan, settings: dict[str
             ("Data set", f"{folder}, in the layout of {plan.dataset.title}"),
             ("References", "sorted(train)[seed x shots : (seed + 1) x shots], seeds " + _seeds(plan.seeds)),
             ("Recipe", f"{plan.recipe.name}: {plan.recipe.summary} Source: {plan.recipe.source}"),
-            ("Backbone", f"{manifest.backbone}, output of block {settings['layer']}, {width} x {height} px"),
+            ("Backbone", f"{manifest.backbone}, {blocks(settings['layers'])}, {width} x {height} px"),
             (
                 "Weights",
                 f"{weights.source} ({'official' if weights.official else 'NOT official'}; {weights.licence})",

@@ -1,0 +1,100 @@
+"""What a detector knows of good parts, and how far a patch is from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead_runtime.bank import Layers, Reference
+from edgead_runtime.index import nearest_distances
+from edgead_runtime.recipe import Recipe
+from edgead_runtime.subspace import Subspace
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """The good pictures and the recipe's way of comparing with them. Immutable."""
+
+    references: tuple[Reference, ...]
+    recipe: Recipe
+
+    def adding(self, reference: Reference) -> Memory:
+        """With one good picture more. Nothing is copied."""
+        return replace(self, references=(*self.references, reference))
+
+    def without(self, index: int) -> Memory:
+        """With one good picture less: leaving it out for calibration, or taking it back."""
+        return replace(self, references=(*self.references[:index], *self.references[index + 1 :]))
+
+    def distances(self, queries: Layers) -> Layers:
+        """Distance of every patch to the good parts, in the recipe's scale.
+
+        Args:
+            queries: L2-normalized ``[N, D]`` a layer.
+
+        Returns:
+            ``[N]`` a layer.
+        """
+        if self.recipe.head == "subspace":
+            found = tuple(
+                subspace.distances(tokens) for subspace, tokens in zip(self._subspaces, queries, strict=True)
+            )
+        else:
+            found = tuple(
+                bank_distances(
+                    tokens,
+                    [reference.tokens[layer] for reference in self.references],
+                    self.references[0].patches,
+                    self.recipe,
+                )
+                for layer, tokens in enumerate(queries)
+            )
+        return tuple(scale(distances, self.recipe) for distances in found)
+
+    @cached_property
+    def _subspaces(self) -> tuple[Subspace, ...]:
+        layers = zip(*(reference.moments for reference in self.references), strict=True)
+        return tuple(Subspace.fit(moments, self.recipe.subspace_components) for moments in layers)
+
+
+def bank_distances(
+    tokens: NDArray[np.float32], banks: Sequence[NDArray[np.float32]], patches: int, recipe: Recipe
+) -> NDArray[np.float32]:
+    """Cosine distance of every patch to a bank, by the recipe's neighbours and reductions.
+
+    Args:
+        tokens: L2-normalized ``[N, D]``.
+        banks: L2-normalized ``[V * patches, D]`` for every reference, view by view.
+        patches: Patches of one view.
+        recipe: The method.
+
+    Returns:
+        ``[N]``.
+    """
+    if recipe.reduction == "nearest" and recipe.view_reduction == "nearest":
+        return nearest_distances(tokens, banks, recipe.neighbours)
+    each = np.stack([_to_reference(tokens, bank, patches, recipe) for bank in banks])
+    if recipe.reduction == "nearest":
+        return np.asarray(each.min(axis=0), dtype=np.float32)
+    # PatchEAD, "patch score": the mean over the K references that the patch is farthest from.
+    worst = recipe.worst_count or max(1, round(recipe.worst_share * len(banks)))
+    return np.asarray(np.sort(each, axis=0)[-worst:].mean(axis=0), dtype=np.float32)
+
+
+def _to_reference(
+    tokens: NDArray[np.float32], bank: NDArray[np.float32], patches: int, recipe: Recipe
+) -> NDArray[np.float32]:
+    if recipe.view_reduction == "nearest":
+        return nearest_distances(tokens, [bank], recipe.neighbours)
+    views = [bank[start : start + patches] for start in range(0, len(bank), patches)]
+    each = [nearest_distances(tokens, [view], recipe.neighbours) for view in views]
+    return np.asarray(np.mean(each, axis=0), dtype=np.float32)
+
+
+def scale(distances: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
+    """Cosine distances in the recipe's scale."""
+    return distances if recipe.distance == "cosine" else distances * np.float32(0.5)
