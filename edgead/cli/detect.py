@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgead.cli import exit_codes
-from edgead.cli.options import Json, Overwrite, Quiet, Threads
+from edgead.cli.options import Engine, EnginePrecision, Json, Overwrite, Precision, Quiet, Threads
 from edgead.cli.terminal import Terminal, warn_passed_over
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def detect(
         int, typer.Option(min=0, help="Pictures that the report shows with images, highest scores first.")
     ] = 200,
     overwrite: Overwrite = False,
+    engine: Engine = "auto",
+    precision: Precision = EnginePrecision.FP32,
     threads: Threads = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -66,7 +68,14 @@ def detect(
     check_results_folder(out, overwrite=overwrite)
     paths = pictures_to_inspect(pictures, out)
     warn_passed_over(terminal, pictures)
-    with Detector.load(detector_file, encoder=encoder, threads=threads, any_size=any_size) as detector:
+    with Detector.load(
+        detector_file,
+        encoder=encoder,
+        engine=engine,
+        threads=threads,
+        precision=precision.value,
+        any_size=any_size,
+    ) as detector:
         if threshold is not None:
             detector.set_threshold(threshold)
         if not detector.provenance.official_weights:

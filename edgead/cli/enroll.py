@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgead.cli.options import (
+    Engine,
+    EnginePrecision,
     Json,
     Overwrite,
+    Precision,
     Quiet,
     RecipeName,
     RecipeSettings,
@@ -125,6 +128,8 @@ def enroll(
         typer.Option(help="Picture of what was enrolled.", show_default="NAME.enrolment.png beside OUT"),
     ] = None,
     overwrite: Overwrite = False,
+    engine: Engine = "auto",
+    precision: Precision = EnginePrecision.FP32,
     threads: Threads = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -169,7 +174,10 @@ def enroll(
     )
     warn_passed_over(terminal, [good, *([calibrate] if calibrate else [])])
     check_outputs(plan.out, plan.sheet, good, overwrite=overwrite)
-    with Encoder.load(encoder, threads=threads) as loaded, terminal.progress() as progress:
+    with (
+        Encoder.load(encoder, engine=engine, precision=precision.value, threads=threads) as loaded,
+        terminal.progress() as progress,
+    ):
         detector = enroll_part(loaded, plan, progress)
     if not detector.provenance.official_weights:
         terminal.warn(f"these are not the official weights: {detector.provenance.weights}")

@@ -11,8 +11,11 @@ from typer.core import TyperCommand
 
 from edgead.cli import exit_codes
 from edgead.cli.options import (
+    Engine,
+    EnginePrecision,
     Json,
     Overwrite,
+    Precision,
     Quiet,
     RecipeName,
     RecipeSettings,
@@ -85,6 +88,8 @@ def evaluate(
         bool, typer.Option("--strict", help="Stop at the first picture or mask that cannot be used.")
     ] = False,
     overwrite: Overwrite = False,
+    engine: Engine = "auto",
+    precision: Precision = EnginePrecision.FP32,
     threads: Threads = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -119,7 +124,7 @@ def evaluate(
         strict=strict,
         overwrite=overwrite,
     )
-    loaded = RememberingEncoder.load(encoder, threads=threads)
+    loaded = RememberingEncoder.load(encoder, engine=engine, precision=precision.value, threads=threads)
     with loaded:
         weights = loaded.manifest.weights
         if not weights.official:

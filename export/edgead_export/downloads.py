@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from edgead_runtime.cache import cache_dir
 from edgead_runtime.files import sha256_file
 
 from edgead_export.errors import DownloadError
@@ -22,16 +23,6 @@ _ABANDONED_AFTER_S = 24 * 3600
 _DISK_FULL = "No space left on device"
 _NO_PIP = "No module named pip"
 _WRONG_HASH = "DO NOT MATCH THE HASHES"
-
-
-def cache_dir() -> Path:
-    """Where downloads are kept: ``$EDGEAD_CACHE``, else the platform's cache folder. Not created here."""
-    override = os.environ.get("EDGEAD_CACHE")
-    if override:
-        return Path(override).expanduser()
-    from platformdirs import user_cache_dir  # nothing else here needs it
-
-    return Path(user_cache_dir("edgead", appauthor=False))
 
 
 def fetch_wheel(name: str, version: str, sha256: str, progress: bool = True) -> Path:

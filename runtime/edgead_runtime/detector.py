@@ -17,7 +17,7 @@ from edgead_runtime.calibration import by_hand, check_rate, check_threshold
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines import Device
+from edgead_runtime.engines import Device, EnginePrecision
 from edgead_runtime.enrollment import (
     Progress,
     calibrate_memory,
@@ -148,6 +148,7 @@ class Detector:
         engine: str = "auto",
         device: Device = "cpu",
         threads: int | None = None,
+        precision: EnginePrecision = "fp32",
         any_size: bool = False,
     ) -> Detector:
         """Load a ``.edgead`` file.
@@ -159,6 +160,7 @@ class Detector:
             engine: See :meth:`Encoder.load`.
             device: See :meth:`Encoder.load`.
             threads: See :meth:`Encoder.load`.
+            precision: See :meth:`Encoder.load`.
             any_size: Accept frames of another size than the references.
 
         Raises:
@@ -177,7 +179,7 @@ class Detector:
         else:
             opened = locate_encoder(path, bundle) if encoder is None else EncoderBundle.open(encoder)
             check_encoder(path, bundle.manifest.encoder, opened.manifest.fingerprint(), opened.source)
-            loaded = Encoder.load(opened, engine=engine, device=device, threads=threads)
+            loaded = Encoder.load(opened, engine=engine, device=device, threads=threads, precision=precision)
         with _closed_on_failure(loaded if owned else None):
             recipe = recipe_from_dict(bundle.manifest.recipe)
             detector = cls(
@@ -195,6 +197,7 @@ class Detector:
             engine=engine,
             device=device,
             threads=threads,
+            precision=precision,
             any_size=any_size,
         )
         return detector

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines import Device, Engine, EngineOptions, create_engine
+from edgead_runtime.engines import Device, Engine, EngineOptions, EnginePrecision, create_engine
 from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.images import Frame
 from edgead_runtime.manifest import EncoderManifest, FeatureOutput
@@ -61,22 +61,28 @@ class Encoder:
         engine: str = "auto",
         device: Device = "cpu",
         threads: int | None = None,
+        precision: EnginePrecision = "fp32",
     ) -> _EncoderT:
         """Load a bundle into an engine.
 
         Args:
             bundle: A folder written by ``edgead export``, or an open bundle.
-            engine: A name of :data:`edgead_runtime.engines.ENGINES`, or ``auto``.
+            engine: A name of :data:`edgead_runtime.engines.ENGINES`, or ``auto`` for the one that measures
+                fastest here.
             device: ``cpu`` or ``cuda``; never replaced silently.
             threads: Threads of the engine; ``None`` leaves the choice to it.
+            precision: ``bf16`` is about twice as fast where the processor has it, and changes the numbers.
 
         Raises:
             BundleError: The bundle is missing or damaged.
             EngineUnavailableError: No engine for that device is installed.
         """
         opened = bundle if isinstance(bundle, EncoderBundle) else EncoderBundle.open(bundle)
-        options = EngineOptions(device=device, threads=threads)
-        return cls(opened, create_engine(opened.read_model(), engine, options))
+        options = EngineOptions(device=device, threads=threads, precision=precision)
+        entry = opened.manifest.input
+        # Of the size and spread that pictures have: zeros would be faster on some processors.
+        noise = np.random.default_rng(0).standard_normal((1, 3, entry.height, entry.width), dtype=np.float32)
+        return cls(opened, create_engine(opened.read_model(), engine, options, {entry.name: noise}))
 
     @property
     def engine_name(self) -> str:

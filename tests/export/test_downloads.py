@@ -10,8 +10,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from edgead_export.downloads import cache_dir, fetch_wheel
+from edgead_export.downloads import fetch_wheel
 from edgead_export.errors import DownloadError
+from edgead_runtime.cache import cache_dir
 
 WHEEL = b"PK wheel of the test"
 SHA256 = hashlib.sha256(WHEEL).hexdigest()

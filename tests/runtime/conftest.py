@@ -197,3 +197,17 @@ def quick() -> Recipe:
 @pytest.fixture
 def detector(mini_encoder: Encoder, good_frames: list[np.ndarray], quick: Recipe) -> Detector:
     return Detector.enroll(mini_encoder, good_frames[:4], recipe=quick)
+
+
+@pytest.fixture(scope="session")
+def sum_model():
+    """``total = left + right``."""
+    vector = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("left", "right", "total")
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["left", "right"], ["total"])], "sum", vector[:2], vector[2:]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()

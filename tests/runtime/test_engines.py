@@ -4,27 +4,11 @@ import dataclasses
 import sys
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
 from edgead_runtime import Encoder, engines
 from edgead_runtime.engines import ENGINES, EngineOptions, create_engine
 from edgead_runtime.errors import BundleError, EngineUnavailableError
-from onnx import TensorProto, helper
-
-
-@pytest.fixture(scope="module")
-def sum_model():
-    """``total = left + right``."""
-    vector = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("left", "right", "total")
-    ]
-    graph = helper.make_graph(
-        [helper.make_node("Add", ["left", "right"], ["total"])], "sum", vector[:2], vector[2:]
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
 
 
 def _vector(*values):

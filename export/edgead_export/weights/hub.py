@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgead_runtime.cache import cache_dir
 from edgead_runtime.files import sha256_file, write_atomic
 
 from edgead_export.backbones import BackboneSpec
-from edgead_export.downloads import cache_dir, disk_errors, fetching_folder, is_intact, move_into_place
+from edgead_export.downloads import disk_errors, fetching_folder, is_intact, move_into_place
 from edgead_export.errors import DownloadError
 from edgead_export.quiet import quiet
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from edgead_runtime.engines import Array, EngineOptions
+from edgead_runtime.engines.protocol import Array, EngineOptions
 from edgead_runtime.errors import BundleError, EngineUnavailableError
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

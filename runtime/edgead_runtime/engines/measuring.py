@@ -1,0 +1,142 @@
+"""``engine="auto"``: the fastest engine for a graph on this machine, measured once and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from edgead_runtime.cache import cache_dir
+from edgead_runtime.engines.protocol import Array, Engine, EngineOptions, EngineSpec
+from edgead_runtime.errors import EdgeadError, EngineUnavailableError, OutputError
+from edgead_runtime.files import write_atomic
+
+REMEMBERED = "engines.json"
+_WARM_UP_RUNS = 2
+_RUNS = 5
+_AT_LEAST = 1.05
+"""How much faster than the table's first another must be: less is within what a measurement repeats to."""
+
+Create = Callable[[EngineSpec, bytes, EngineOptions], Engine]
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What was measured once."""
+
+    engine: str
+    ms: dict[str, float]
+    """Median run of every engine that could run the graph."""
+
+
+def fastest(
+    specs: Sequence[EngineSpec],
+    model: bytes,
+    options: EngineOptions,
+    sample: Mapping[str, Array],
+    create: Create,
+) -> Engine:
+    """The fastest of several engines, by the clock or from memory.
+
+    Args:
+        specs: Installed engines that have the device and precision; more than one.
+        model: The ONNX file's bytes.
+        options: Device, threads and precision.
+        sample: Inputs to measure with.
+        create: Makes an engine.
+
+    Raises:
+        EngineUnavailableError: None of them runs the graph.
+    """
+    path = cache_dir() / REMEMBERED
+    key = _key(specs, model, options)
+    known = _read(path).get(key)
+    by_name = {spec.name: spec for spec in specs}
+    if known is not None and known.engine in by_name:
+        return create(by_name[known.engine], model, options)
+    engines: dict[str, Engine] = {}
+    problems = []
+    for spec in specs:
+        try:
+            engines[spec.name] = create(spec, model, options)
+        except EdgeadError as error:  # half an installation of one is no reason not to use another
+            problems.append(f"{spec.name}: {error.problem}")
+    if not engines:
+        raise EngineUnavailableError(
+            f"no engine runs the graph ({'; '.join(problems)})", "Export the encoder again."
+        )
+    ms = measure(engines, sample)
+    first = next(iter(ms))
+    best = min(ms, key=lambda name: ms[name])
+    chosen = best if ms[first] > _AT_LEAST * ms[best] else first
+    for name, engine in engines.items():
+        if name != chosen:
+            engine.close()
+    _remember(path, key, Measured(chosen, {name: round(value, 3) for name, value in ms.items()}))
+    return engines[chosen]
+
+
+def measure(engines: Mapping[str, Engine], sample: Mapping[str, Array]) -> dict[str, float]:
+    """Median milliseconds of a run, measured in turns so that a busy moment hits all of them."""
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for turn in range(_WARM_UP_RUNS + _RUNS):
+        for name, engine in engines.items():
+            start = time.perf_counter()
+            engine.run(sample)
+            if turn >= _WARM_UP_RUNS:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _key(specs: Sequence[EngineSpec], model: bytes, options: EngineOptions) -> str:
+    """Everything that another measurement could come out differently for."""
+    facts = [
+        cpu_name(),
+        str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        *(f"{spec.name} {_version(spec.requires)}" for spec in specs),
+        repr(options),
+        hashlib.sha256(model).hexdigest(),
+    ]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    for name in (package, f"{package}-gpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "?"
+
+
+def cpu_name() -> str:
+    """The processor, as its maker calls it where that can be found out."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(("model name", "Hardware", "CPU part")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _read(path: Path) -> dict[str, Measured]:
+    """What is remembered; nothing where the file is missing or damaged, since it can be measured again."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Measured])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
+
+
+def _remember(path: Path, key: str, measured: Measured) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, msgspec.json.format(msgspec.json.encode({**_read(path), key: measured})))
+    except (OSError, OutputError):
+        pass  # a machine without a place for it measures every time

@@ -1,0 +1,65 @@
+"""What an engine is: the protocol, its options and its entry in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Device = Literal["cpu", "cuda"]
+EnginePrecision = Literal["fp32", "bf16"]
+Array = NDArray[np.generic]
+
+
+class Engine(Protocol):
+    """Runs one graph. Safe for calls to :meth:`run` from several threads; a context manager."""
+
+    name: str
+    """What really runs, e.g. ``onnxruntime/cpu``; never what was merely asked for."""
+
+    def bind(self, name: str, array: Array) -> None:
+        """Keep ``array`` as input ``name`` for every following run (on the device, where there is one)."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; inputs that were bound are not in ``feeds``."""
+
+    def close(self) -> None:
+        """Release the graph and its memory."""
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine should use the machine. ``threads=None`` leaves the choice to the engine."""
+
+    device: Device = "cpu"
+    threads: int | None = None
+    precision: EnginePrecision = "fp32"
+    """What a float32 graph is computed in; ``bf16`` only where asked for, since it changes the numbers."""
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """A way to run a graph: which module must be importable, and what to install where it is not."""
+
+    name: str
+    module: str
+    """Module of this package with ``create(model: bytes, options: EngineOptions) -> Engine``."""
+    requires: str
+    """Import name of the third-party package."""
+    install: str
+    devices: tuple[Device, ...]
+    precisions: tuple[EnginePrecision, ...] = ("fp32",)
+
+    def fits(self, options: EngineOptions) -> bool:
+        """Whether it has the device and the precision."""
+        return options.device in self.devices and options.precision in self.precisions
