@@ -22,6 +22,8 @@ class RememberingEncoder(Encoder):
         super().__init__(bundle, engine)
         self._free = self._memory_bytes = memory_bytes
         self._kept: dict[tuple[str, int | None], PatchFeatures] = {}
+        self.encoded = 0
+        """How often the engine ran."""
 
     def encode(
         self, frame: Frame, *, layer: int | None = None, timings_ms: dict[str, float] | None = None
@@ -30,6 +32,7 @@ class RememberingEncoder(Encoder):
         key = (frame_digest(frame), layer)
         if key in self._kept:
             return self._kept[key]
+        self.encoded += 1
         features = super().encode(frame, layer=layer, timings_ms=timings_ms)
         size = features.tokens.nbytes + (0 if features.attention is None else features.attention.nbytes)
         if size <= self._free:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from edgead_runtime.errors import EnrollmentError, OutputError
 from edgead_runtime.files import write_atomic
 from edgead_runtime.images import encode_png, find_pictures
 
+from edgead.evaluation.remembering import RememberingEncoder
 from edgead.report.contact_sheet import Tile, draw_contact_sheet
+from edgead.selection.choose import Choice, choose_recipe
 from edgead.wording import background_words, count_of, mask_sentence
 
 
@@ -77,6 +79,29 @@ def check_outputs(out: Path, sheet: Path, good: Path, *, overwrite: bool) -> Non
             f"the sheet {sheet} would lie among the good pictures and be enrolled next time",
             "Give -o or --sheet a place outside that folder.",
         )
+
+
+def with_chosen_recipe(
+    encoder: RememberingEncoder,
+    plan: EnrollmentPlan,
+    *,
+    fixed: Collection[str] = (),
+    progress: Progress = ignore_progress,
+) -> tuple[EnrollmentPlan, Choice]:
+    """The plan with the recipe that its good pictures speak for, and how that was found.
+
+    Args:
+        encoder: Remembers what it encodes, for the enrolment that follows.
+        plan: Its recipe is the base.
+        fixed: Fields of the recipe that a person has set.
+        progress: Told of the stage ``choose``.
+
+    Raises:
+        EdgeadError: There are fewer than two good pictures, or one cannot be used.
+    """
+    good = [read_picture(path) for path in plan.good]
+    choice = choose_recipe(encoder, good, plan.recipe, fixed=fixed, progress=progress)
+    return replace(plan, recipe=choice.recipe), choice
 
 
 def enroll_part(encoder: Encoder, plan: EnrollmentPlan, progress: Progress = ignore_progress) -> Detector:
