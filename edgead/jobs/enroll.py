@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from edgead_runtime import Detector, Encoder, Recipe, read_picture
 from edgead_runtime.bank import Reference
-from edgead_runtime.calibration import explain
+from edgead_runtime.calibration import check_rate, check_threshold, explain
 from edgead_runtime.enrollment import Progress, ignore_progress
 from edgead_runtime.errors import EnrollmentError, OutputError
 from edgead_runtime.files import write_atomic
@@ -99,6 +99,12 @@ def with_chosen_recipe(
     Raises:
         EdgeadError: There are fewer than two good pictures, or one cannot be used.
     """
+    # What enrolment would refuse afterwards is refused before minutes of trying.
+    check_rate(
+        len(plan.calibration) or len(plan.good), plan.false_alarm_rate, held_out=bool(plan.calibration)
+    )
+    if plan.threshold is not None:
+        check_threshold(plan.threshold)
     good = [read_picture(path) for path in plan.good]
     choice = choose_recipe(encoder, good, plan.recipe, fixed=fixed, progress=progress)
     return replace(plan, recipe=choice.recipe), choice

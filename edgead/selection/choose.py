@@ -17,6 +17,7 @@ from edgead_runtime.images import Picture
 from edgead.evaluation.remembering import RememberingEncoder
 from edgead.report.overlay import fit_longest_side
 from edgead.selection.candidates import BASE, Candidate, candidates_for
+from edgead.selection.synthetic import SyntheticDefect
 from edgead.selection.trials import Looks, Trial, draw_defects, look, share_better, try_candidate
 
 MARGIN = 0.02
@@ -87,35 +88,46 @@ def choose_recipe(
     before = encoder.encoded
     longest = max(_LONGEST_PX, 2 * encoder.manifest.input.height, 2 * encoder.manifest.input.width)
     used = [_shrunk(picture, longest) for picture in good[:MAX_PICTURES]]
-    candidates = candidates_for(encoder, base, fixed)
     defects = draw_defects(Detector.enroll(encoder, used, recipe=base), used)
-    looks: dict[Recipe, Looks] = {}
-    trials = []
-    for done, candidate in enumerate(candidates):
-        progress("choose", done, len(candidates))
-        changed = base.with_(**candidate.changes)
-        searched = replace(changed, **{name: getattr(base, name) for name in _SCORING})
-        if searched not in looks:  # recipes that differ in the score alone share their distances
-            try:
-                looks[searched] = look(encoder, used, searched, defects)
-            except EnrollmentError:
-                if candidate is BASE:
-                    raise
-                continue  # a recipe that sees no difference between the good pictures is none for them
-        if not _is_base_in_effect(changed, looks[searched], base, looks[base]):
-            recipe = base if candidate is BASE else _named(changed, base, candidate)
-            trials.append(try_candidate(candidate, recipe, looks[searched], defects))
-    progress("choose", len(candidates), len(candidates))
+    trials = _try_all(encoder, used, base, candidates_for(encoder, base, fixed), defects, progress)
     chosen, reason = decide(trials)
-    drawn = sum(len(of_picture) for of_picture in defects)
     return Choice(
         trials=tuple(trials),
         chosen=chosen,
         reason=reason,
         pictures=len(used),
-        defects=drawn,
+        defects=sum(len(of_picture) for of_picture in defects),
         encodes=encoder.encoded - before,
     )
+
+
+def _try_all(
+    encoder: RememberingEncoder,
+    good: Sequence[Picture],
+    base: Recipe,
+    candidates: Sequence[Candidate],
+    defects: Sequence[Sequence[SyntheticDefect]],
+    progress: Progress,
+) -> list[Trial]:
+    looks: dict[Recipe, Looks] = {}
+    trials = []
+    for done, candidate in enumerate(candidates):
+        progress("choose", done, len(candidates))
+        changed = base.with_(**candidate.changes)
+        # Recipes that differ in how the score is made share their distances.
+        searched = replace(changed, **{name: getattr(base, name) for name in _SCORING})
+        if searched not in looks:
+            try:
+                looks[searched] = look(encoder, good, searched, defects)
+            except EnrollmentError:
+                if candidate is BASE:
+                    raise
+                continue  # a recipe that cannot be calibrated on these pictures is none for them
+        if not _is_base_in_effect(changed, looks[searched], base, looks[base]):
+            recipe = base if candidate is BASE else _named(changed, base, candidate)
+            trials.append(try_candidate(candidate, recipe, looks[searched], defects))
+    progress("choose", len(candidates), len(candidates))
+    return trials
 
 
 def decide(trials: Sequence[Trial]) -> tuple[Trial, str]:

@@ -50,3 +50,13 @@ def test_one_good_picture_is_too_few(edgead, encoder, good, tmp_path, options):
     ran = edgead("enroll", "--encoder", encoder, "--good", good, "-o", out, "--auto", *options)
     ran.assert_refused("fewer than two", "do without --auto")
     assert contents(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [(["--false-alarm-rate", 0.001], "cannot support"), (["--threshold", "nan"], "makes no sense")],
+)
+def test_bad_options_are_refused_before_anything_is_tried(edgead, encoder, good, tmp_path, options, problem):
+    out = tmp_path / "p.edgead"
+    ran = edgead("enroll", "--encoder", encoder, "--good", good, "-o", out, "--auto", *options)
+    ran.assert_refused(problem)
