@@ -10,11 +10,20 @@ from edgead_runtime import Detector, EdgeadError, get_recipe
 from edgead_runtime.images import Picture
 from edgead_runtime.recipe import EIGHT_TURNS
 
+from edgead.evaluation.metrics import image_auroc
 from edgead.evaluation.remembering import RememberingEncoder
 from edgead.selection.candidates import BASE, CANDIDATES, Candidate, candidates_for
 from edgead.selection.choose import MARGIN, choose_recipe, decide
 from edgead.selection.outcome import as_data, as_lines
-from edgead.selection.trials import Trial, inspected_pixels, patch_truth, share_better
+from edgead.selection.trials import (
+    Trial,
+    draw_defects,
+    inspected_pixels,
+    look,
+    patch_truth,
+    share_better,
+    try_candidate,
+)
 
 BASE_RECIPE = get_recipe("anomalydino")
 
@@ -102,6 +111,19 @@ def test_a_gain_that_hangs_on_one_defect_is_none():
 def test_share_better_is_one_where_every_picture_agrees():
     assert share_better(trial("one", 0.9, 0.6), trial("base", 0.9, 0.5)) == 1.0
     assert share_better(trial("one", 0.9, 0.5), trial("base", 0.9, 0.5)) == 0.0
+
+
+def test_a_picture_is_compared_with_the_others_only(encoder):
+    pictures = good(3)
+    detector = Detector.enroll(encoder, pictures, recipe=BASE_RECIPE)
+    defects = draw_defects(detector, pictures)
+    looks = look(encoder, pictures, BASE_RECIPE, defects)
+    # Calibration leaves each out as well, by a way of its own.
+    assert [result.score for result in looks.good] == pytest.approx(detector.calibration.normal_scores)
+    measured = try_candidate(BASE, BASE_RECIPE, looks, defects)
+    scores = [result.score for result in (*looks.good, *looks.defective)]
+    truth = [False] * len(looks.good) + [True] * len(looks.defective)
+    assert measured.image_auroc == pytest.approx(image_auroc(scores, truth))
 
 
 def test_patches_that_are_covered_in_part_do_not_count():
