@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgead_runtime import Detector
 
     from edgead.jobs.enroll import EnrollmentPlan
+    from edgead.selection.choose import Choice
 
 
 class Mask(str, Enum):
@@ -104,6 +105,14 @@ def enroll(
         typer.Option(help="Smoothing of the anomaly map, sigma in pixels.", show_default=_FROM_RECIPE),
     ] = None,
     settings: RecipeSettings = None,
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto",
+            help="Try changes of the recipe on the good pictures with synthetic defects, and take one that "
+            "is clearly better. What another option sets stays. Needs two good pictures.",
+        ),
+    ] = False,
     shots: Annotated[
         int | None, typer.Option(min=1, help="Use the first N good pictures only.", show_default="all")
     ] = None,
@@ -138,16 +147,18 @@ def enroll(
     from edgead_runtime import Encoder, find_recipe
     from edgead_runtime.recipe import EIGHT_TURNS
 
+    from edgead.evaluation.remembering import RememberingEncoder
     from edgead.jobs.enroll import (
         EnrollmentPlan,
         check_outputs,
         default_sheet,
         enroll_part,
         good_pictures,
+        with_chosen_recipe,
     )
 
     terminal = Terminal(quiet=quiet, as_json=as_json)
-    changes: dict[str, Any] = {
+    options: dict[str, Any] = {
         "layers": parse_layers(layers) if layers else None,
         "rotations_deg": None if rotations is None else (EIGHT_TURNS if rotations else EIGHT_TURNS[:1]),
         "mask": mask and mask.value,
@@ -157,16 +168,13 @@ def enroll(
         "smoothing_sigma_px": smoothing,
         **area_changes(area_image, area_polygon),
     }
+    changes = {name: value for name, value in options.items() if value is not None}
+    changes.update(parse_settings(settings))
     plan = EnrollmentPlan(
         good=good_pictures(good, shots),
         out=out,
         sheet=sheet or default_sheet(out),
-        recipe=find_recipe(recipe).with_(
-            **{
-                **{name: value for name, value in changes.items() if value is not None},
-                **parse_settings(settings),
-            }
-        ),
+        recipe=find_recipe(recipe).with_(**changes),
         calibration=() if calibrate is None else good_pictures(calibrate),
         false_alarm_rate=false_alarm_rate,
         threshold=threshold,
@@ -174,16 +182,30 @@ def enroll(
     )
     warn_passed_over(terminal, [good, *([calibrate] if calibrate else [])])
     check_outputs(plan.out, plan.sheet, good, overwrite=overwrite)
-    with (
-        Encoder.load(encoder, engine=engine, precision=precision.value, threads=threads) as loaded,
-        terminal.progress() as progress,
-    ):
+    choice = None
+    loading: dict[str, Any] = {"engine": engine, "precision": precision.value, "threads": threads}
+    # With --auto, what was encoded for the choice is not encoded again for the bank.
+    remembering = RememberingEncoder.load(encoder, **loading) if auto else None
+    loaded = remembering or Encoder.load(encoder, **loading)
+    with loaded, terminal.progress() as progress:
+        if remembering is not None:
+            plan, choice = with_chosen_recipe(remembering, plan, fixed=changes, progress=progress)
         detector = enroll_part(loaded, plan, progress)
     if not detector.provenance.official_weights:
         terminal.warn(f"these are not the official weights: {detector.provenance.weights}")
+    if choice is not None:
+        say_choice(terminal, choice)
     say_enrollment(terminal, detector, plan)
     terminal.say(f"Inspect pictures with: edgead detect {shlex.quote(str(plan.out))} PICTURES -o results")
-    terminal.result(_summary(detector, plan))
+    terminal.result(_summary(detector, plan, choice))
+
+
+def say_choice(terminal: Terminal, choice: Choice) -> None:
+    """Print what ``--auto`` tried and what it took."""
+    from edgead.selection.outcome import as_lines
+
+    for line in as_lines(choice):
+        terminal.say(line)
 
 
 def say_enrollment(terminal: Terminal, detector: Detector, plan: EnrollmentPlan) -> None:
@@ -200,8 +222,10 @@ def say_enrollment(terminal: Terminal, detector: Detector, plan: EnrollmentPlan)
     terminal.say(f"Look at {plan.sheet}: it shows every good picture and what of it is masked or cut off.")
 
 
-def _summary(detector: Detector, plan: EnrollmentPlan) -> dict[str, Any]:
+def _summary(detector: Detector, plan: EnrollmentPlan, choice: Choice | None) -> dict[str, Any]:
     from msgspec import to_builtins
+
+    from edgead.selection.outcome import as_data
 
     return {
         "detector": str(plan.out),
@@ -212,4 +236,5 @@ def _summary(detector: Detector, plan: EnrollmentPlan) -> dict[str, Any]:
         "calibration": to_builtins(detector.calibration),
         "notes": list(detector.notes),
         "official_weights": detector.provenance.official_weights,
+        "auto": None if choice is None else as_data(choice),
     }

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from edgead_runtime import Detector, Encoder, Recipe, read_picture
 from edgead_runtime.alignment import warp
 from edgead_runtime.bank import Reference
-from edgead_runtime.calibration import explain
+from edgead_runtime.calibration import check_rate, check_threshold, explain
 from edgead_runtime.enrollment import Progress, ignore_progress
 from edgead_runtime.errors import EnrollmentError, OutputError
 from edgead_runtime.files import write_atomic
 from edgead_runtime.images import Frame, encode_png, find_pictures
 
+from edgead.evaluation.remembering import RememberingEncoder
 from edgead.report.aligned_pairs import MAX_PAIR_TILE_PX, AlignedPair
 from edgead.report.contact_sheet import Tile, draw_contact_sheet
 from edgead.report.overlay import fit_longest_side
+from edgead.selection.choose import Choice, choose_recipe
 from edgead.wording import background_words, count_of, mask_sentence
 
 
@@ -80,6 +82,35 @@ def check_outputs(out: Path, sheet: Path, good: Path, *, overwrite: bool) -> Non
             f"the sheet {sheet} would lie among the good pictures and be enrolled next time",
             "Give -o or --sheet a place outside that folder.",
         )
+
+
+def with_chosen_recipe(
+    encoder: RememberingEncoder,
+    plan: EnrollmentPlan,
+    *,
+    fixed: Collection[str] = (),
+    progress: Progress = ignore_progress,
+) -> tuple[EnrollmentPlan, Choice]:
+    """The plan with the recipe that its good pictures speak for, and how that was found.
+
+    Args:
+        encoder: Remembers what it encodes, for the enrolment that follows.
+        plan: Its recipe is the base.
+        fixed: Fields of the recipe that a person has set.
+        progress: Told of the stage ``choose``.
+
+    Raises:
+        EdgeadError: There are fewer than two good pictures, or one cannot be used.
+    """
+    # What enrolment would refuse afterwards is refused before minutes of trying.
+    check_rate(
+        len(plan.calibration) or len(plan.good), plan.false_alarm_rate, held_out=bool(plan.calibration)
+    )
+    if plan.threshold is not None:
+        check_threshold(plan.threshold)
+    good = [read_picture(path) for path in plan.good]
+    choice = choose_recipe(encoder, good, plan.recipe, fixed=fixed, progress=progress)
+    return replace(plan, recipe=choice.recipe), choice
 
 
 def enroll_part(encoder: Encoder, plan: EnrollmentPlan, progress: Progress = ignore_progress) -> Detector:

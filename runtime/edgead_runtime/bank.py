@@ -44,6 +44,12 @@ class Reference:
     """To the first reference, where the recipe aligns at enrolment and this is not the first."""
 
     @property
+    def nbytes(self) -> int:
+        """What it takes to remember it, without the picture."""
+        moments = sum(part.total.nbytes + part.products.nbytes for part in self.moments)
+        return sum(tokens.nbytes for tokens in self.tokens) + moments
+
+    @property
     def as_taken(self) -> Layers:
         """The patches of the picture as it was taken, ``[N, D]`` a layer."""
         return tuple(tokens[: self.patches] for tokens in self.tokens)

@@ -1,0 +1,1 @@
+"""Choosing a recipe for a part from its good pictures alone."""
