@@ -141,13 +141,11 @@ class Pipeline:
     def make_map(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NDArray[np.float32]:
         """Map ``[H, W]`` of a frame of this size from its distances ``[rows, columns]``."""
         whole = self.recipe.map_extent == "frame"
-        entry = self.encoder.manifest.input
         return make_map(
             distances,
             frame_hw,
             self.recipe.smoothing_sigma_px,
             inspected_hw=None if whole else self.encoder.preprocessor.plan(frame_hw).inspected_hw(frame_hw),
-            smooth_at=(entry.height, entry.width) if self.recipe.map_smoothing == "fast" else None,
         )
 
     def normal_score(self, distances: PatchDistances, frame_hw: tuple[int, int]) -> NormalScore:

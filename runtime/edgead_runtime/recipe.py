@@ -23,7 +23,6 @@ ViewReduction = Literal["nearest", "mean"]
 Distance = Literal["cosine", "half-cosine"]
 Reduction = Literal["nearest", "worst-references"]
 Statistic = Literal["top-mean", "max", "quantile"]
-MapSmoothing = Literal["exact", "fast"]
 MapExtent = Literal["inspected", "frame"]
 Point = tuple[float, float]
 
@@ -109,8 +108,6 @@ class Recipe:
     """``top-mean``: mean of the top share; ``quantile``: the distance that the top share exceeds; ``max``."""
     smoothing_sigma_px: float = 4.0
     """Gaussian on the map, in pixels of the frame; 0 for none."""
-    map_smoothing: MapSmoothing = "exact"
-    """Where the Gaussian runs: at the size of the frame, or (``fast``) at the encoder's with sigma scaled."""
     map_extent: MapExtent = "inspected"
     """Where an encoder crops its frames: ``inspected`` puts the map over the part that was seen; ``frame``
     stretches it over the whole frame as the authors' release does, which shifts it by up to a patch."""
