@@ -17,6 +17,7 @@ MaskSource = Literal["pca", "attention"]
 Flip = Literal["horizontal", "vertical"]
 Distance = Literal["cosine", "half-cosine"]
 Reduction = Literal["nearest", "worst-references"]
+BatchRule = Literal["closest-share", "worst-references"]
 Statistic = Literal["top-mean", "max", "quantile"]
 MapExtent = Literal["inspected", "frame"]
 
@@ -51,6 +52,12 @@ class Recipe:
     farthest from, so that one odd reference cannot excuse a defect."""
     worst_share: float = 0.3
     """Share of the references that ``worst-references`` takes, at least one."""
+    batch_rule: BatchRule = "closest-share"
+    """How a picture is compared with all the others of its batch where there is no reference.
+    ``closest-share`` takes each patch's closest share of all the patches there are; ``worst-references`` its
+    closest patch in each picture, and of these the mean over the pictures it is farthest from."""
+    batch_share: float = 0.001
+    """That share: of the patches, or of the pictures; at least one."""
     mask: MaskMode = "auto"
     """``auto`` lets the masking test decide once, at enrolment."""
     mask_from: MaskSource = "pca"
@@ -85,9 +92,9 @@ class Recipe:
                 f"recipe '{self.name}': mask_threshold {self.mask_threshold} is not a number",
                 "Give one, or leave it out to have it chosen.",
             )
-        for name, low, high in (("worst_share", 0.0, 1.0), ("background_weight", 0.0, 1.0)):
+        for name in ("worst_share", "batch_share", "background_weight"):
             value = getattr(self, name)
-            if not low <= value <= high or (name == "worst_share" and value == 0):
+            if not 0 <= value <= 1 or (name != "background_weight" and value == 0):
                 raise RecipeError(f"recipe '{self.name}': {name} is {value}", "Give a share between 0 and 1.")
         if self.neighbours < 1:
             raise RecipeError(f"recipe '{self.name}': neighbours is {self.neighbours}", "Give 1 or more.")
@@ -152,6 +159,8 @@ RECIPES: dict[str, Recipe] = {
             source="PatchEAD (arXiv 2509.25856), few-shot, as its authors released it",
             rotations_deg=(0.0,),
             distance="half-cosine",
+            batch_rule="worst-references",
+            batch_share=0.3,
             mask="off",
             smoothing_sigma_px=0.0,
         ),
