@@ -10,21 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgead.cli.options import Json, Overwrite, Quiet, RecipeName, Threads
+from edgead.cli.options import Json, MaskChoice, Overwrite, Quiet, RecipeName, Threads
 from edgead.cli.terminal import Terminal, warn_passed_over
 
 if TYPE_CHECKING:
     from edgead_runtime import Detector
 
     from edgead.jobs.enroll import EnrollmentPlan
-
-
-class Mask(str, Enum):
-    """Choices of ``--mask``."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
 
 
 class Morphology(str, Enum):
@@ -55,7 +47,7 @@ def enroll(
         ),
     ] = None,
     mask: Annotated[
-        Mask | None,
+        MaskChoice | None,
         typer.Option(
             help="Ignore what is not the part; auto decides and says why.", show_default=_FROM_RECIPE
         ),

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
+
+
+class MaskChoice(str, Enum):
+    """Choices of ``--mask``."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 Json = Annotated[

@@ -22,6 +22,25 @@ def enrollment_notes(encoder: Encoder, references: Sequence[Reference]) -> tuple
         notes.append(
             f"The good pictures have {len(sizes)} different sizes, so frames of any size will be accepted."
         )
+    notes += frame_notes(encoder, sizes)
+    unused = [f.layer for f in encoder.manifest.features]
+    if len(unused) > 1:
+        notes.append(
+            f"The encoder computes layers {', '.join(map(str, sorted(unused)))} and this detector uses one; "
+            "an encoder exported with that layer alone is faster."
+        )
+    return tuple(notes)
+
+
+def frame_notes(encoder: Encoder, frame_sizes: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """What of frames of these sizes is squeezed or not seen.
+
+    Args:
+        encoder: The encoder.
+        frame_sizes: (height, width), in any order; equal ones count once.
+    """
+    notes = []
+    sizes = sorted(set(frame_sizes))
     entry = encoder.manifest.input
     squeezed = [size for size in sizes if encoder.preprocessor.plan(size).squeezed]
     if squeezed:
@@ -43,10 +62,4 @@ def enrollment_notes(encoder: Encoder, references: Sequence[Reference]) -> tuple
                 "whole patches); an encoder exported with --fit stretch inspects the whole frame."
             )
             break
-    unused = [f.layer for f in encoder.manifest.features]
-    if len(unused) > 1:
-        notes.append(
-            f"The encoder computes layers {', '.join(map(str, sorted(unused)))} and this detector uses one; "
-            "an encoder exported with that layer alone is faster."
-        )
     return tuple(notes)

@@ -23,6 +23,7 @@ from edgead.evaluation.results import UnitResult, load_unit, save_unit
 from edgead.evaluation.summary import Summary, summarize
 from edgead.jobs.evaluate.outputs import RunTexts, write_outputs
 from edgead.jobs.evaluate.unit import UnitTask, run_unit
+from edgead.jobs.file_states import file_state
 from edgead.records import shown_path, writable
 from edgead.wording import sentence
 
@@ -151,7 +152,7 @@ def _tasks(plan: EvaluationPlan, category: Category, settings: dict[str, Any]) -
     # The references are a slice of all of them, so one file more or less may change every unit.
     files = [*category.train, *(sample.path for sample in category.test)]
     files += [sample.mask_path for sample in category.test if sample.mask_path is not None]
-    listing = [(shown(path), *_state(path)) for path in files]
+    listing = [(shown(path), *file_state(path)) for path in files]
     for shots in plan.shots:
         for seed in range(plan.seeds):
             decisive = [settings, category.name, shots, seed, listing]
@@ -164,15 +165,6 @@ def _tasks(plan: EvaluationPlan, category: Category, settings: dict[str, Any]) -
                 settings=hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
                 shown=shown,
             )
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """Size and time of change; of a file that is not there, zeros."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
 
 
 def _run_settings(encoder: RememberingEncoder, plan: EvaluationPlan) -> dict[str, Any]:
