@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import numpy as np
-from edgead_runtime import Encoder, Recipe
+from edgead_runtime import Encoder, Recipe, read_picture
 from edgead_runtime.bank import normalize
 from edgead_runtime.encoder import PatchFeatures
 from edgead_runtime.enrollment import decide_mask
+from edgead_runtime.errors import PictureError
 from edgead_runtime.images import Frame, frame_digest
 from edgead_runtime.manifest import MaskDecision
 from edgead_runtime.pipeline import check_fits
@@ -64,26 +67,41 @@ def patch_shape(encoder: Encoder, recipe: Recipe) -> tuple[int, int]:
     return rows * columns, encoder.feature_output(recipe.layer).dim
 
 
-def sample_order(pictures: int) -> Iterator[tuple[int, bool]]:
-    """Which pictures to look at for the mask: index, and whether it is one of the sample.
-
-    After the sample come all the others, for a batch whose sample cannot be read.
-    """
-    spread = np.unique(np.linspace(0, pictures - 1, min(pictures, MASK_SAMPLE)).round().astype(int)).tolist()
-    yield from ((index, True) for index in spread)
-    yield from ((index, False) for index in range(pictures) if index not in spread)
-
-
-def decide_batch_mask(encoder: Encoder, recipe: Recipe, sample: Iterable[EncodedPicture]) -> MaskDecision:
+def decide_batch_mask(
+    encoder: Encoder, recipe: Recipe, paths: Sequence[Path]
+) -> tuple[MaskDecision, dict[int, EncodedPicture]]:
     """Decide about the mask, once for the batch, by the test that enrolment makes of its good pictures.
 
     Args:
         encoder: Its manifest may know the threshold.
         recipe: Asks for ``auto``, ``on`` or ``off``.
-        sample: One picture or more; copies count once.
+        paths: The batch; of it :data:`MASK_SAMPLE` are looked at.
+
+    Returns:
+        The decision, and the sampled pictures by their index, which need not be encoded again. None of them
+        where there is nothing to decide.
     """
-    distinct: Sequence[EncodedPicture] = list({picture.digest: picture for picture in sample}.values())
+    if recipe.mask == "off":
+        return decide_mask(encoder, recipe, ()), {}
+    sampled: dict[int, EncodedPicture] = {}
+    for index, spread in _sample_order(len(paths)):
+        if sampled and not spread:
+            break
+        # What cannot be read is listed when its turn comes.
+        with contextlib.suppress(PictureError):
+            sampled[index] = encode_frame(encoder, recipe, read_picture(paths[index]).frame)
+    if not sampled:
+        reason = "not masked: no picture could be read"
+        return MaskDecision(enabled=False, requested=recipe.mask, reason=reason, threshold=None), {}
+    distinct = list({picture.digest: picture for picture in sampled.values()}.values())
     decision = decide_mask(encoder, recipe, [picture.features for picture in distinct])
     # The test speaks of references, and the pictures of a batch are none.
     reason = decision.reason.replace("in reference", f"of {len(distinct)} sampled pictures, in number")
-    return msgspec.structs.replace(decision, reason=reason)
+    return msgspec.structs.replace(decision, reason=reason), sampled
+
+
+def _sample_order(pictures: int) -> Iterator[tuple[int, bool]]:
+    """Indices, and whether each is one of the sample; then all the others, in case none of it can be read."""
+    spread = np.unique(np.linspace(0, pictures - 1, min(pictures, MASK_SAMPLE)).round().astype(int)).tolist()
+    yield from ((index, True) for index in spread)
+    yield from ((index, False) for index in range(pictures) if index not in spread)

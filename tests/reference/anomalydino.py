@@ -180,8 +180,7 @@ def batch_zero_shot_distances(all_tokens: Sequence[Floats], share: float = 0.001
     for i, query in enumerate(all_tokens):
         others = normalise(np.concatenate([t for j, t in enumerate(all_tokens) if j != i]))
         found = []
-        for patch in normalise(query):
-            d = np.sort(1 - others @ patch)
+        for d in np.sort(1 - normalise(query) @ others.T, axis=1):
             q = d[max(int(share * len(d)), 1) - 1]
             below = d[d < q]
             found.append(below.mean() if below.size else q)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +11,13 @@ import numpy as np
 from edgead_runtime import Encoder, Recipe, read_picture
 from edgead_runtime.enrollment import Progress
 from edgead_runtime.errors import PictureError
-from edgead_runtime.manifest import MaskDecision
 from edgead_runtime.pipeline import Pipeline
 from numpy.typing import NDArray
 
 from edgead.jobs.inspection import naming
 from edgead.jobs.screen.work import PictureLine, WorkFolder
 from edgead.records import writable
-from edgead.screening.encoding import EncodedPicture, decide_batch_mask, encode_frame, sample_order
+from edgead.screening.encoding import EncodedPicture, decide_batch_mask, encode_frame
 
 
 def encode_batch(
@@ -51,8 +49,7 @@ def encode_batch(
     decision = work.load_mask()
     sampled: dict[int, EncodedPicture] = {}
     if decision is None:
-        sampled = _sample(encoder, recipe, paths)
-        decision = _decide(encoder, recipe, sampled)
+        decision, sampled = decide_batch_mask(encoder, recipe, paths)
         work.save_mask(decision)
     pipeline = Pipeline(encoder, recipe, decision)
     lines = work.pictures.lines
@@ -66,31 +63,6 @@ def encode_batch(
             raise naming(path, PictureError(line.problem, line.remedy))
     progress("encoding", len(paths), len(paths))
     return pipeline
-
-
-def _sample(encoder: Encoder, recipe: Recipe, paths: Sequence[Path]) -> dict[int, EncodedPicture]:
-    """The pictures that the mask is decided from, by index; none where there is nothing to decide."""
-    found: dict[int, EncodedPicture] = {}
-    if recipe.mask == "off":
-        return found
-    for index, spread in sample_order(len(paths)):
-        if found and not spread:
-            break
-        # What cannot be read is listed when its turn comes.
-        with contextlib.suppress(PictureError):
-            found[index] = encode_frame(encoder, recipe, read_picture(paths[index]).frame)
-    return found
-
-
-def _decide(encoder: Encoder, recipe: Recipe, sampled: dict[int, EncodedPicture]) -> MaskDecision:
-    if not sampled and recipe.mask != "off":
-        return MaskDecision(
-            enabled=False,
-            requested=recipe.mask,
-            reason="not masked: no picture could be read",
-            threshold=None,
-        )
-    return decide_batch_mask(encoder, recipe, sampled.values())
 
 
 def _line(
