@@ -57,6 +57,7 @@ class ReportWords:
     below_badge: str = "OK"
     inspected: str = "inspected"
     compared_with: str = "from everything seen in the good pictures"
+    unpainted: str = "nothing is unusual"
     overlay_caption: str = "What the detector sees"
     ranked: bool = False
     """Whether each picture shows its place in the order."""

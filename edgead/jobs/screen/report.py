@@ -22,15 +22,17 @@ WORDS = ReportWords(
         "There were no good pictures to compare with: each picture was compared with all the others. The "
         "threshold is a guess from the scores of this batch (median + "
         f"{SPREADS:g} robust standard deviations). It assumes that most of the pictures are good; a defect "
-        "that many parts share looks normal here. Go down the list until the pictures look good to you."
+        "that many parts share looks normal here. A picture below the guess is not known to be "
+        "good: go down the list until the pictures look good to you."
     ),
     threshold="guessed threshold",
-    above="stands out",
-    below="like the others",
-    above_badge="STANDS OUT",
-    below_badge="LIKE THE OTHERS",
+    above="above the guess",
+    below="below the guess",
+    above_badge="above the guess",
+    below_badge="below the guess",
     inspected="compared",
     compared_with="from what the other pictures show",
+    unpainted="a spot is much like others in the batch",
     overlay_caption="Where it differs from the others",
     ranked=True,
 )
