@@ -6,7 +6,7 @@ import typer
 
 
 def recipes() -> None:
-    """List the recipes: the methods that `enroll --recipe` knows."""
+    """List the recipes: the methods that `--recipe` knows."""
     from edgead_runtime import RECIPES
 
     for recipe in RECIPES.values():

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-SOURCE = "AnomalyDINO (arXiv 2405.14529), ViT-S/14, 3 seeds"
+SOURCE = "AnomalyDINO (arXiv 2405.14529), ViT-S/14, 3 seeds; 0 shots once"
 BACKBONE = "dinov2_s"
 LAYER = 12
 SEEDS = 3

@@ -7,8 +7,8 @@ b = max(1, :data:`SIMILARITIES` / N^2) pictures a block, the arrays that are ali
     b N D + 3 b N^2 + 4 N (r + max(r, 64))      values of 4 bytes:
 
 one block of patches, its similarities with what is picked from them, and the closest ones so far with their
-successor. ``worst-references`` has n N in the place of the last term. Where the last term would exceed
-:data:`KEPT` values, the picture's patches are taken in several turns.
+successor. ``worst-references`` has n N in the place of the last term. Where more than :data:`KEPT` would be
+kept, a quarter of that term, the picture's patches are taken in several turns.
 
 Which similarities there are decides the result and not the order they come in: other block sizes give the
 same distances, up to the rounding of the matrix products themselves.
