@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from edgead_runtime.manifest import MaskDecision
 
 
-def count_of(number: int, noun: str) -> str:
-    """``1 picture``, ``2 pictures``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """``1 picture``, ``2 pictures``; ``plural`` where it is not made with an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 def shortened(names: Sequence[str], shown: int = 3) -> str:

@@ -21,6 +21,7 @@ from edgead.cli.evaluate import SeveralValues, evaluate
 from edgead.cli.export import export
 from edgead.cli.failures import InterruptedByUserError, OutputClosedError, report_failure
 from edgead.cli.recipes import recipes
+from edgead.cli.screen import screen
 
 
 class _Commands(TyperGroup):
@@ -62,6 +63,7 @@ def start(
 app.command(epilog=exit_codes.EXPLANATION)(export)
 app.command(epilog=exit_codes.EXPLANATION)(enroll)
 app.command(epilog=exit_codes.EXPLANATION)(detect)
+app.command(epilog=exit_codes.EXPLANATION)(screen)
 app.command("eval", cls=SeveralValues, epilog=exit_codes.EXPLANATION)(evaluate)
 app.command(epilog=exit_codes.EXPLANATION)(demo)
 app.command()(recipes)

@@ -98,7 +98,7 @@ def detect(
     )
     say_failed(terminal, detection)
     terminal.result(detection.summary())
-    raise typer.Exit(_exit_code(detection))
+    raise typer.Exit(exit_code(detection))
 
 
 def say_failed(terminal: Terminal, detection: Detection) -> None:
@@ -110,7 +110,8 @@ def say_failed(terminal: Terminal, detection: Detection) -> None:
         terminal.warn(f"  {record.file}: {record.problem}. {record.remedy}")
 
 
-def _exit_code(detection: Detection) -> int:
+def exit_code(detection: Detection) -> int:
+    """What the outcome means to a script."""
     if detection.failed:
         return exit_codes.WRONG
     return exit_codes.ANOMALOUS if detection.anomalies else exit_codes.OK

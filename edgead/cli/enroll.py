@@ -14,6 +14,7 @@ from edgead.cli.options import (
     Engine,
     EnginePrecision,
     Json,
+    MaskChoice,
     Overwrite,
     Precision,
     Quiet,
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
 
     from edgead.jobs.enroll import EnrollmentPlan
     from edgead.selection.choose import Choice
-
-
-class Mask(str, Enum):
-    """Choices of ``--mask``."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
 
 
 class Morphology(str, Enum):
@@ -73,7 +66,7 @@ def enroll(
         ),
     ] = None,
     mask: Annotated[
-        Mask | None,
+        MaskChoice | None,
         typer.Option(
             help="Ignore what is not the part; auto decides and says why.", show_default=_FROM_RECIPE
         ),

@@ -73,7 +73,12 @@ def evaluate(
     settings: RecipeSettings = None,
     shots: Annotated[
         list[int] | None,
-        typer.Option(min=1, metavar="K...", help="Good pictures to enrol; several: 1 2 4.", show_default="1"),
+        typer.Option(
+            min=0,
+            metavar="K...",
+            help="Good pictures to enrol; several: 1 2 4. 0: test pictures against each other.",
+            show_default="1",
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many different draws of good pictures.")] = 3,
     objects: Annotated[
@@ -117,7 +122,7 @@ def evaluate(
         root=root,
         objects=chosen.objects(root, tuple(objects or ())),
         recipe=find_recipe(recipe).with_(**parse_settings(settings)),
-        shots=tuple(dict.fromkeys(shots or [1])),
+        shots=tuple(dict.fromkeys([1] if shots is None else shots)),
         seeds=seeds,
         out=out,
         pro_limit=pro_limit,
@@ -126,6 +131,8 @@ def evaluate(
     )
     loaded = RememberingEncoder.load(encoder, engine=engine, precision=precision.value, threads=threads)
     with loaded:
+        if 0 in plan.shots:
+            terminal.say("0-shot is run once for each object: there is nothing for a seed to draw.")
         weights = loaded.manifest.weights
         if not weights.official:
             terminal.warn(f"these are not the official weights: {weights.source}")

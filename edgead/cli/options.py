@@ -8,6 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+
+class MaskChoice(str, Enum):
+    """Choices of ``--mask``."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON summary on stdout and nothing else there.")

@@ -53,10 +53,18 @@ class RunFacts:
         return min(self.input_hw)
 
 
-def why_run_not_comparable(facts: RunFacts) -> tuple[str, ...]:
-    """What in the settings of a run differs from how the published numbers were taken; empty if nothing."""
+def why_run_not_comparable(facts: RunFacts, shots: Iterable[int] = (1,)) -> tuple[str, ...]:
+    """What in the settings of a run differs from how the published numbers were taken; empty if nothing.
+
+    Args:
+        facts: The settings.
+        shots: Of the rows that are asked about. With 0 a recipe's references and a run's seeds play no part.
+    """
     height, width = facts.input_hw
-    same_method = _method(facts.recipe) == _method(get_recipe(published.RECIPE))
+    asked = set(shots)
+    theirs = get_recipe(published.RECIPE)
+    same_method = all(_method(facts.recipe, count) == _method(theirs, count) for count in asked)
+    same_seeds = facts.seeds == published.SEEDS or asked == {0}
     checks = (
         (facts.official_weights, "the weights are not the official ones"),
         (facts.backbone == published.BACKBONE, f"the backbone is {facts.backbone}"),
@@ -71,7 +79,7 @@ def why_run_not_comparable(facts: RunFacts) -> tuple[str, ...]:
             f"published ones are output of block {published.LAYER} after it",
         ),
         (same_method, f"the recipe is {facts.recipe.name}, published is {published.RECIPE}"),
-        (facts.seeds == published.SEEDS, f"seeds: {facts.seeds}, published are {published.SEEDS}"),
+        (same_seeds, f"seeds: {facts.seeds}, published are {published.SEEDS}"),
     )
     return tuple(reason for holds, reason in checks if not holds)
 
@@ -82,12 +90,14 @@ def why_object_not_comparable(facts: RunFacts, units: Sequence[UnitResult]) -> t
     if official is None:
         return ("the published data set has no object of that name",)
     reasons = []
-    theirs = (official.train, official.good, official.defective)
     for unit in units:
         if unit.not_run or unit.failed:
             reasons.append("pictures or runs are missing")
             continue
+        # Without shots it does not matter what there is to enrol.
+        train = official.train if unit.shots else unit.train_pictures
         ours = (unit.train_pictures, unit.good, unit.defective)
+        theirs = (train, official.good, official.defective)
         if ours != theirs:
             reasons.append(
                 f"these are other pictures: {_counts(ours)} here, {_counts(theirs)} in the data set"
@@ -120,9 +130,23 @@ def joined(reasons: Iterable[str]) -> str:
     return "; ".join(reasons)
 
 
-def _method(recipe: Recipe) -> Recipe:
-    """What a recipe does, without what it is called; the layer is looked at on its own."""
-    return replace(recipe, name="", summary="", source="", layers="deepest")
+def _method(recipe: Recipe, shots: int) -> Recipe:
+    """What a recipe does, without what it is called and what plays no part at this number of shots.
+
+    The layer is looked at on its own.
+    """
+    named = replace(recipe, name="", summary="", source="", layers="deepest")
+    plain = Recipe(name="", summary="", source="")
+    if shots:
+        return replace(named, batch_rule=plain.batch_rule, batch_share=plain.batch_share)
+    return replace(
+        named,
+        rotations_deg=plain.rotations_deg,
+        flips=plain.flips,
+        neighbours=plain.neighbours if recipe.batch_rule == "closest-share" else recipe.neighbours,
+        reduction=plain.reduction,
+        worst_share=plain.worst_share,
+    )
 
 
 def _counts(numbers: tuple[int, int, int]) -> str:

@@ -98,6 +98,11 @@ class Summary:
         return sum(len(unit.pictures) for unit in self.units)
 
     @property
+    def why_not_comparable(self) -> tuple[str, ...]:
+        """What in the settings keeps the rows from standing beside published ones."""
+        return why_run_not_comparable(self.facts, {row.shots for row in self.rows})
+
+    @property
     def incomplete(self) -> bool:
         """Whether units were not run, or pictures or masks could not be used."""
         return any(unit.not_run or unit.failed for unit in self.units)
@@ -139,7 +144,7 @@ def _object_row(units: Sequence[UnitResult], facts: RunFacts) -> Row:
             if (values := [unit.metrics[name] for unit in done if name in unit.metrics])
         },
         units=tuple(done),
-        published=_comparison(found, facts, reasons),
+        published=_comparison(found, facts, first.shots, reasons),
     )
 
 
@@ -165,11 +170,11 @@ def _mean_row(rows: Sequence[Row], shots: int, units: Sequence[UnitResult], fact
     found = published_mean(facts.dataset, facts.resolution, shots) if known else None
     reasons = why_mean_not_comparable(facts, by_object) if found else ()
     done = tuple(unit for row in rows for unit in row.units)
-    return Row(MEAN, shots, metrics, done, _comparison(found, facts, reasons))
+    return Row(MEAN, shots, metrics, done, _comparison(found, facts, shots, reasons))
 
 
 def _comparison(
-    found: tuple[Published, int] | None, facts: RunFacts, reasons: tuple[str, ...]
+    found: tuple[Published, int] | None, facts: RunFacts, shots: int, reasons: tuple[str, ...]
 ) -> Comparison | None:
     if found is None:
         return None
@@ -177,7 +182,7 @@ def _comparison(
     percent = numbers.by_metric()
     if facts.pro_limit != PRO_LIMIT:
         percent.pop("pro", None)
-    all_reasons = [*why_run_not_comparable(facts), *reasons]
+    all_reasons = [*why_run_not_comparable(facts, (shots,)), *reasons]
     if facts.resolution in RESOLUTIONS and taken_at != facts.resolution:
         all_reasons.append(f"published at {taken_at} px")
     return Comparison(percent, tuple(all_reasons))
@@ -199,7 +204,7 @@ def _remarks(units: Sequence[UnitResult]) -> tuple[str, ...]:
 
 def why_rows_not_comparable(summary: Summary) -> list[str]:
     """What sets rows apart from the published ones beyond the settings of the run, each once."""
-    of_the_run = why_run_not_comparable(summary.facts)
+    of_the_run = summary.why_not_comparable
     reasons = [
         f"{row.object}: {reason}"
         for row in (*summary.rows, *summary.means)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgead.evaluation.comparability import joined, why_run_not_comparable
+from edgead.evaluation.comparability import joined
 from edgead.evaluation.published import SOURCE
 from edgead.evaluation.results import METRICS, UnitResult
 from edgead.evaluation.summary import Row, Spread, Summary, failures, why_rows_not_comparable
@@ -70,7 +70,7 @@ def _published(summary: Summary) -> list[str]:
     rows = [row for row in (*summary.rows, *summary.means) if row.published]
     if not rows:
         return []
-    run_reasons = why_run_not_comparable(summary.facts)
+    run_reasons = summary.why_not_comparable
     lines = []
     for row in rows:
         assert row.published is not None  # noqa: S101  (for the type checker; filtered above)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgead_runtime import Detector
+from edgead_runtime import Detector, Result
 from edgead_runtime.enrollment import Progress, ignore_progress
 from edgead_runtime.errors import PictureError
+from edgead_runtime.explanation import Explanation
 from edgead_runtime.images import Frame, encode_jpeg, read_picture
 
 from edgead.records import (
@@ -91,7 +92,7 @@ def inspect_pictures(
             records.append(_inspect(detector, path, folder, overlay, gallery, explain=explain))
         except PictureError as error:
             if strict:
-                raise _naming(path, error) from error
+                raise naming(path, error) from error
             records.append(FailedPicture(shown_path(path), error.problem, error.remedy))
         progress("inspecting", index + 1, len(paths))
     return records
@@ -108,7 +109,36 @@ def _inspect(
 ) -> InspectedPicture:
     frame = read_picture(path).frame
     result, reasons = detector.explain(frame, EXPLAINED_REGIONS) if explain else (detector(frame), ())
-    painted = draw_overlay(frame, result.map, detector.calibration.pixel_threshold, result.regions)
+    pixel_threshold = detector.calibration.pixel_threshold
+    return record_result(path, frame, result, pixel_threshold, folder, overlay, gallery, reasons)
+
+
+def record_result(
+    path: Path,
+    frame: Frame,
+    result: Result,
+    pixel_threshold: float,
+    folder: Path,
+    overlay: str,
+    gallery: Gallery,
+    reasons: Sequence[Explanation] = (),
+) -> InspectedPicture:
+    """Write the overlay of an inspected picture and offer it to the gallery.
+
+    Args:
+        path: Its file.
+        frame: ``[H, W, 3]`` uint8, BGR.
+        result: What was found in it.
+        pixel_threshold: Fixes the overlay's scale.
+        folder: The results.
+        overlay: Where in it the overlay goes.
+        gallery: Collects thumbnails.
+        reasons: Why its strongest regions are red, where that was asked for.
+
+    Raises:
+        OSError: The overlay cannot be written.
+    """
+    painted = draw_overlay(frame, result.map, pixel_threshold, result.regions)
     (folder / overlay).write_bytes(encode_jpeg(painted))
     record = InspectedPicture(
         file=shown_path(path),
@@ -133,12 +163,12 @@ def _inspect(
         ),
     )
     if gallery.wants(record.score):
-        pairs = tuple(side_by_side(frame, reason, detector.calibration.pixel_threshold) for reason in reasons)
+        pairs = tuple(side_by_side(frame, reason, pixel_threshold) for reason in reasons)
         gallery.add(record.file, record.score, Thumbnails(_thumbnail(frame), _thumbnail(painted), pairs))
     return record
 
 
-def _naming(path: Path, error: PictureError) -> PictureError:
+def naming(path: Path, error: PictureError) -> PictureError:
     """The error with the picture's path in it, where it speaks of a frame only."""
     if path.name in error.problem:
         return error

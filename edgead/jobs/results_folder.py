@@ -23,7 +23,7 @@ def _is_results(folder: Path) -> bool:
     return isinstance(first, dict) and "provenance" in first
 
 
-_RESULTS = FolderKind(
+RESULTS = FolderKind(
     name="results",
     members=frozenset({REPORT_HTML, RESULTS_JSONL, RESULTS_CSV, OVERLAYS}),
     is_one=_is_results,
@@ -37,7 +37,7 @@ def check_results_folder(out: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: It is a file, holds results and ``overwrite`` is off, or holds something else.
     """
-    check_own_folder(out, _RESULTS, overwrite=overwrite)
+    check_own_folder(out, RESULTS, overwrite=overwrite)
 
 
 def pictures_to_inspect(paths: list[Path], out: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgead.evaluation.comparability import joined, why_run_not_comparable
+from edgead.evaluation.comparability import joined
 from edgead.evaluation.published import SOURCE
 from edgead.evaluation.results import METRICS, UnitResult, WorstCase
 from edgead.evaluation.summary import Row, Summary, failures, why_rows_not_comparable
@@ -76,7 +76,7 @@ def render_evaluation(page: EvaluationPage) -> str:
         published=[row for row in rows if row.published],
         published_source=SOURCE,
         row_reasons=why_rows_not_comparable(summary),
-        run_reasons=why_run_not_comparable(summary.facts),
+        run_reasons=summary.why_not_comparable,
         objects=[_object_part(name, summary) for name in objects],
         runs=sum(not unit.not_run for unit in summary.units),
         not_run=sum(bool(unit.not_run) for unit in summary.units),

@@ -17,6 +17,7 @@ from edgead.report.histogram import Histogram, make_histogram
 from edgead.report.overlay import SATURATED_AT, SHOWN_FROM, palette_hex
 
 THUMBNAIL_PX = 480
+_KNOWN_DEFECTIVE = "known defective"
 _TRUTHS = {
     (True, True): "known defective: found",
     (True, False): "known defective: MISSED",
@@ -52,6 +53,30 @@ class Section:
 
 
 @dataclass(frozen=True)
+class ReportWords:
+    """How the page speaks of scores and verdicts; by default as of an inspection with a detector."""
+
+    lead: str = "Sorted by score, the most anomalous first."
+    banner_head: str = ""
+    banner: str = ""
+    """What a reader must know before anything else; empty for nothing."""
+    threshold: str = "threshold"
+    above: str = "anomalous"
+    below: str = "OK"
+    above_badge: str = "ANOMALY"
+    below_badge: str = "OK"
+    inspected: str = "inspected"
+    compared_with: str = "from everything seen in the good pictures"
+    unpainted: str = "nothing is unusual"
+    overlay_caption: str = "What the detector sees"
+    ranked: bool = False
+    """Whether each picture shows its place in the order."""
+
+
+INSPECTION = ReportWords()
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything the page shows."""
 
@@ -63,6 +88,7 @@ class Report:
     labels: Mapping[str, bool] = field(default_factory=dict)
     """By file: whether the part is known to be defective. Empty where nothing is known."""
     sections: tuple[Section, ...] = ()
+    words: ReportWords = INSPECTION
 
 
 @dataclass(frozen=True)
@@ -95,6 +121,8 @@ def render_report(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         facts=report.facts,
+        words=report.words,
+        high_groups=(report.words.above, _KNOWN_DEFECTIVE),
         rows=rows,
         headlines=judge(inspected, report.labels).sentences() if report.labels else (),
         failed=[record for record in report.records if isinstance(record, FailedPicture)],
@@ -138,10 +166,10 @@ def _histogram(inspected: Sequence[InspectedPicture], report: Report) -> Histogr
     if not inspected:
         return None
     if report.labels:
-        groups = {"known good": False, "known defective": True}
+        groups = {"known good": False, _KNOWN_DEFECTIVE: True}
         truth = {record.file: report.labels.get(record.file, False) for record in inspected}
     else:
-        groups = {"OK": False, "anomalous": True}
+        groups = {report.words.below: False, report.words.above: True}
         truth = {record.file: record.is_anomaly for record in inspected}
     scores = {
         group: [record.score for record in inspected if truth[record.file] == kind]

@@ -25,6 +25,32 @@ def enrollment_notes(
         notes.append(
             f"The good pictures have {len(sizes)} different sizes, so frames of any size will be accepted."
         )
+    notes += frame_notes(encoder, sizes)
+    computed = sorted(output.layer for output in encoder.manifest.features)
+    if set(computed) != set(layers):
+        notes.append(
+            f"The encoder computes layers {', '.join(map(str, computed))} and this detector uses "
+            f"{', '.join(map(str, sorted(layers)))}; an encoder exported with --layers "
+            f"{','.join(map(str, sorted(layers)))} alone is faster."
+        )
+    for reference in references:
+        if reference.alignment is not None and not reference.alignment.found:
+            notes.append(
+                f"{reference.picture.name} could not be aligned: {reference.alignment.reason}. "
+                "It is remembered as it was taken."
+            )
+    return tuple(notes)
+
+
+def frame_notes(encoder: Encoder, frame_sizes: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """What of frames of these sizes is squeezed or not seen.
+
+    Args:
+        encoder: The encoder.
+        frame_sizes: (height, width), in any order; equal ones count once.
+    """
+    notes = []
+    sizes = sorted(set(frame_sizes))
     entry = encoder.manifest.input
     squeezed = [size for size in sizes if encoder.preprocessor.plan(size).squeezed]
     if squeezed:
@@ -46,17 +72,4 @@ def enrollment_notes(
                 "whole patches); an encoder exported with --fit stretch inspects the whole frame."
             )
             break
-    computed = sorted(output.layer for output in encoder.manifest.features)
-    if set(computed) != set(layers):
-        notes.append(
-            f"The encoder computes layers {', '.join(map(str, computed))} and this detector uses "
-            f"{', '.join(map(str, sorted(layers)))}; an encoder exported with --layers "
-            f"{','.join(map(str, sorted(layers)))} alone is faster."
-        )
-    for reference in references:
-        if reference.alignment is not None and not reference.alignment.found:
-            notes.append(
-                f"{reference.picture.name} could not be aligned: {reference.alignment.reason}. "
-                "It is remembered as it was taken."
-            )
     return tuple(notes)

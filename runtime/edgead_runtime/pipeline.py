@@ -123,12 +123,12 @@ class Pipeline:
         """One distance a patch from those of the layers ``[N]``, masked."""
         grid = self.encoder.manifest.grid
         mean = distances[0] if len(distances) == 1 else np.mean(distances, axis=0, dtype=np.float32)
-        for_map = self._weigh(np.asarray(mean, dtype=np.float32).reshape(grid), mask)
+        for_map = self.weigh(np.asarray(mean, dtype=np.float32).reshape(grid), mask)
         if len(distances) == 1 or self.recipe.score_layers == "all":
             return PatchDistances(for_map, for_map)
-        return PatchDistances(for_map, self._weigh(distances[-1].reshape(grid), mask))
+        return PatchDistances(for_map, self.weigh(distances[-1].reshape(grid), mask))
 
-    def _weigh(self, distances: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
+    def weigh(self, distances: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
         """Delete or damp what is outside the mask."""
         if mask is None:
             return distances

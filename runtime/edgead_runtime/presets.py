@@ -21,6 +21,8 @@ _PATCHEAD = Recipe(
     source="PatchEAD (arXiv 2509.25856), few-shot, as its authors released it",
     rotations_deg=(0.0,),
     distance="half-cosine",
+    batch_rule="worst-references",
+    batch_share=0.3,
     mask="off",
     smoothing_sigma_px=0.0,
 )

@@ -22,6 +22,7 @@ AlignMode = Literal["off", "enrolment", "frame"]
 ViewReduction = Literal["nearest", "mean"]
 Distance = Literal["cosine", "half-cosine"]
 Reduction = Literal["nearest", "worst-references"]
+BatchRule = Literal["closest-share", "worst-references"]
 Statistic = Literal["top-mean", "max", "quantile"]
 MapExtent = Literal["inspected", "frame"]
 Point = tuple[float, float]
@@ -81,6 +82,12 @@ class Recipe:
     """Share of the references that ``worst-references`` takes, at least one."""
     worst_count: int | None = None
     """How many ``worst-references`` takes, where that is given instead of a share."""
+    batch_rule: BatchRule = "closest-share"
+    """How a picture is compared with all the others of its batch where there is no reference.
+    ``closest-share`` takes each patch's closest share of all the patches there are; ``worst-references`` its
+    closest patch in each picture, and of these the mean over the pictures it is farthest from."""
+    batch_share: float = 0.001
+    """That share: of the patches, or of the pictures; at least one."""
 
     # The mask
     mask: MaskMode = "auto"
@@ -137,7 +144,7 @@ def _faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
         )
     if not all(math.isfinite(angle) for angle in recipe.rotations_deg):
         yield "a rotation is not a number", "Give degrees."
-    for name in ("worst_share", "top_fraction"):
+    for name in ("worst_share", "batch_share", "top_fraction"):
         if not 0 < getattr(recipe, name) <= 1:
             yield f"{name} is {getattr(recipe, name)}", "Give a share above 0, up to 1."
     if not 0 <= recipe.background_weight <= 1:

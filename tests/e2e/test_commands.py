@@ -159,7 +159,7 @@ def test_recipes_version_and_help(edgead):
     assert edgead().code == 0
 
 
-@pytest.mark.parametrize("command", ["export", "enroll", "detect", "demo"])
+@pytest.mark.parametrize("command", ["export", "enroll", "detect", "screen", "demo"])
 def test_help_tells_the_exit_codes(edgead, command):
     ran = edgead(command, "--help")
     assert ran.code == 0

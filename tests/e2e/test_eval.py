@@ -263,6 +263,61 @@ def test_published_numbers_are_marked_when_they_do_not_compare(evaluate, root, t
     assert "not comparable" in (tmp_path / "out/results.md").read_text("utf-8")
 
 
+def test_0_shots_compare_the_test_pictures_with_each_other(evaluate, edgead, encoder, root, tmp_path):
+    # One scratch: two that are alike would excuse each other.
+    make_object(root / "slab", train=0, good=6, bad=1)
+    ran = evaluate("--shots", 0, "--seeds", 3, "--objects", "slab")
+    assert ran.code == 0, ran.err
+    (unit,) = json.loads((tmp_path / "out/results.json").read_text("utf-8"))["units"]
+    assert (unit["shots"], unit["seed"], unit["references"], unit["failed"]) == (0, 0, [], [])
+    metrics = ran.summary["rows"][0]["metrics"]
+    assert metrics["image_auroc"] == {"mean": 1.0, "std": None, "seeds": 1}
+    assert metrics["pro"]["mean"] > 0.5
+    assert "compared with all the others of its object, once" in (tmp_path / "out/results.md").read_text(
+        "utf-8"
+    )
+    # The same numbers as by the command that screens.
+    command = [
+        "screen",
+        root / "slab/test",
+        "--encoder",
+        encoder,
+        "-o",
+        tmp_path / "screened",
+        "--threads",
+        1,
+    ]
+    assert edgead(*command, "--json").summary["masked"] == unit["masked"]
+    lines = (tmp_path / "screened/results.jsonl").read_text("utf-8").splitlines()
+    screened = [(line["score"], line["threshold"]) for line in map(json.loads, lines)]
+    assert screened == [(picture["score"], unit["threshold"]) for picture in unit["pictures"]]
+
+
+def test_0_shots_beside_others_in_words(evaluate):
+    ran = evaluate("--shots", 0, 1, "--seeds", 2, json=False)
+    assert ran.code == 0
+    assert "0-shot is run once for each object" in ran.out
+    assert ran.out.count("plate, 0-shot, seed 0: image AUROC") == 1
+    assert ran.out.count("plate, 1-shot, seed") == 2
+
+
+def test_0_shots_with_copies_and_gaps(evaluate, root):
+    shutil.copy(root / "plate/test/scratch/000.png", root / "plate/test/scratch/001.png")
+    (root / "plate/test/good/001.png").write_bytes(b"no picture")
+    ran = evaluate("--shots", 0)
+    assert ran.code == 2
+    assert [failed["file"] for failed in ran.summary["failed"]] == ["plate/test/good/001.png"]
+    assert any("1 copy of other test pictures counted once" in remark for remark in ran.summary["remarks"])
+    evaluate("--shots", 0, "--strict").assert_refused("001.png", "not a picture", warnings=1)
+
+
+def test_0_shots_of_one_picture_are_not_run(evaluate, root):
+    make_object(root / "single", train=1, good=1, bad=0)
+    ran = evaluate("--shots", 0, "--objects", "single")
+    assert (ran.code, ran.summary["not_run"]) == (2, 1)
+    assert any("two different test pictures" in remark for remark in ran.summary["remarks"])
+
+
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
@@ -271,7 +326,7 @@ def test_published_numbers_are_marked_when_they_do_not_compare(evaluate, root, t
         (["--root", "nowhere"], ["no folder nowhere"]),
         (["--recipe", "magic"], ["unknown recipe 'magic'"]),
         (["--pro-limit", 0], ["--pro-limit 0.0"]),
-        (["--shots", 0], ["--shots"]),
+        (["--shots", -1], ["--shots"]),
         (["--dataset", "imagenet"], ["imagenet"]),
         (["--encoder", "nowhere"], ["encoder bundle nowhere does not exist"]),
     ],

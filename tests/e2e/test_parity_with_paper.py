@@ -19,13 +19,24 @@ from edgead_runtime import Detector, Encoder, get_recipe, read_picture
 from edgead_runtime.alignment import align, find_landmarks
 from edgead_runtime.bank import normalize
 from edgead_runtime.manifest import MaskDecision
+from edgead_runtime.pipeline import Pipeline
 from PIL import Image
 from reference import patchead
-from reference.anomalydino import ReferenceAnomalyDINO, first_component, tokens
+from reference.anomalydino import (
+    ReferenceAnomalyDINO,
+    batch_zero_shot_distances,
+    first_component,
+    image_score,
+    pca_mask,
+    tokens,
+)
 from reference.anomalydino import preprocess as paper_preprocess
 from reference.anomalydino import preprocess_squared as paper_preprocess_squared
 
 from edgead import demo_data
+from edgead.jobs.screen import ScreeningPlan, screen
+from edgead.screening.comparing import compare_with_others
+from edgead.screening.encoding import decide_batch_mask, encode_frame
 
 pytestmark = pytest.mark.slow
 
@@ -241,6 +252,68 @@ def test_a_frame_that_does_not_fit_is_squeezed(encoders, torch_model, cups):
     _compare(detector, paper, cups["test"])
 
 
+# Batched zero-shot
+
+
+def _screened(encoder, paths, recipe, out):
+    screening = screen(encoder, ScreeningPlan(tuple(paths), out, recipe, report_limit=0))
+    return [record.score for record in screening.records], screening.guess
+
+
+def _by_hand(encoder, paths, recipe, masks):
+    """Distances of a batch through the pipeline, with the masks it makes."""
+    pictures = [encode_frame(encoder, recipe, read_picture(path).frame) for path in paths]
+    batch = np.stack([picture.patches for picture in pictures])
+    decision, _ = decide_batch_mask(encoder, recipe, paths)
+    pipeline = Pipeline(encoder, recipe, decision)
+    found = []
+    for index, (picture, expected) in enumerate(zip(pictures, masks, strict=True)):
+        mask = pipeline.find_mask(picture.features)
+        assert np.array_equal(np.ones_like(expected) if mask is None else mask, expected)
+        found.append(compare_with_others(pipeline, batch, index, mask))
+    return found
+
+
+@pytest.mark.parametrize(("masked", "share"), [(False, 0.001), (True, 0.02)])
+def test_batched_zero_shot(encoders, torch_model, cells, tmp_path, masked, share):
+    encoder, paths = encoders("224"), [*cells["good"][:3], *cells["test"]]
+    paper = _paper(torch_model, encoder, (224, 224), mask=masked)
+    recipe = INFORMED.with_(batch_share=share)
+    if masked:
+        spread = np.abs(first_component(paper.features(_rgb(paths[0]))[0])).max()
+        paper.threshold = _clear_threshold(paper, paths, 0.3 * spread)
+        recipe = recipe.with_(mask="on", mask_threshold=paper.threshold)
+    features = [paper.features(_rgb(path))[0] for path in paths]
+    masks = [
+        pca_mask(found, (16, 16), paper.threshold) if masked else np.ones(256, dtype=bool)
+        for found in features
+    ]
+    assert not masked or 0.02 < np.mean(masks) < 0.98
+    expected = [
+        np.where(mask, distances, 0)
+        for mask, distances in zip(masks, batch_zero_shot_distances(features, share), strict=True)
+    ]
+    found = _by_hand(encoder, paths, recipe, [mask.reshape(16, 16) for mask in masks])
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.abs(ours.ravel() - theirs).max() <= DISTANCE_ATOL
+    scores, guess = _screened(encoder, paths, recipe, tmp_path / "out")
+    assert scores == pytest.approx([image_score(distances) for distances in expected], rel=SCORE_RTOL)
+    spread = np.median(np.abs(np.array(scores) - np.median(scores)))
+    assert guess.threshold == pytest.approx(np.median(scores) + 3 * 1.4826 * spread)
+
+
+def test_batched_zero_shot_of_frames_that_are_not_square(encoders, torch_model, cups, tmp_path):
+    encoder, paths = encoders("224x294"), [*cups["good"], *cups["test"]]
+    paper = _paper(torch_model, encoder, 224)
+    features = [paper.features(_rgb(path))[0] for path in paths]
+    expected = batch_zero_shot_distances(features)
+    found = _by_hand(encoder, paths, INFORMED, [np.ones((16, 21), dtype=bool)] * len(paths))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.abs(ours.ravel() - theirs).max() <= DISTANCE_ATOL
+    scores, _ = _screened(encoder, paths, INFORMED, tmp_path / "out")
+    assert scores == pytest.approx([image_score(distances) for distances in expected], rel=SCORE_RTOL)
+
+
 # PatchEAD
 
 
@@ -373,3 +446,23 @@ def test_layers_averaged(torch_model, cells, tmp_path):
             assert result.score == pytest.approx(score, rel=SCORE_RTOL)
             assert np.abs(result.patch_distances - (low + deep) / 2).max() <= DISTANCE_ATOL
             assert np.abs(result.map - (low_map + deep_map) / 2).max() <= MAP_ATOL
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_patchead_batched_zero_shot(encoders, torch_model, cells, tmp_path, masked):
+    encoder, paths = encoders("224"), [*cells["good"][:3], *cells["test"]]
+    soft = {"mask": "on", "mask_from": "attention", "background_weight": 0.5} if masked else {}
+    recipe = PATCHEAD.with_(**soft)
+    both = [_patchead_features(torch_model, encoder, path) for path in paths]
+    expected = patchead.batch_zero_shot_scores([found for found, _ in both])
+    if masked:
+        weights = [patchead.attention_weights(attention) for _, attention in both]
+        assert sum((weight == 0.5).sum() for weight in weights) > 0  # something to agree about
+        expected = [scores * weight for scores, weight in zip(expected, weights, strict=True)]
+        masks = [(weight == 1).reshape(16, 16) for weight in weights]
+    else:
+        masks = [np.ones((16, 16), dtype=bool)] * len(paths)
+    for ours, theirs in zip(_by_hand(encoder, paths, recipe, masks), expected, strict=True):
+        assert np.abs(ours.ravel() - theirs).max() <= DISTANCE_ATOL
+    scores, _ = _screened(encoder, paths, recipe, tmp_path / "out")
+    assert scores == pytest.approx([patchead.image_score(each) for each in expected], rel=SCORE_RTOL)

@@ -112,6 +112,35 @@ def test_what_differs_is_said(changes, reason):
     assert reason in said
 
 
+def test_with_0_shots_neither_seeds_nor_rotations_nor_good_pictures_matter():
+    once = replace(OFFICIAL, seeds=1, recipe=get_recipe("anomalydino-informed"))
+    assert why_run_not_comparable(once, (0,)) == ()
+    assert len(why_run_not_comparable(once, (0, 1))) == 2
+    assert why_object_not_comparable(once, [unit(shots=0, train_pictures=0)]) == ()
+    assert why_object_not_comparable(once, [unit(train_pictures=0)])
+    for changes in ({"batch_share": 0.01}, {"batch_rule": "worst-references"}):
+        other = replace(OFFICIAL, recipe=OFFICIAL.recipe.with_(**changes))
+        assert "recipe" in why_run_not_comparable(other, (0,))[0]
+        assert why_run_not_comparable(other, (1,)) == ()
+
+
+def test_the_published_batched_zero_shot_stands_beside_ours():
+    units = [unit(name, shots=0) for name in published.OBJECTS["mvtec"]]
+    summary = summarize(units, replace(OFFICIAL, seeds=1))
+    assert summary.means[0].published.percent == {"image_auroc": 93.0}
+    assert summary.means[0].published.not_comparable == ()
+    assert all(row.published is None for row in summary.rows)
+    large = summarize(units, replace(OFFICIAL, input_hw=(672, 672)))
+    assert large.means[0].published.percent == {"image_auroc": 94.2}
+    one = units[0]
+    unlike = [unit(one.object, shots=0, masked=not one.masked), *units[1:]]
+    assert "bottle" in summarize(unlike, OFFICIAL).means[0].published.not_comparable[0]
+    assert (published.MEANS["visa", 448, 0].image_auroc, published.MEANS["visa", 672, 0].image_auroc) == (
+        89.7,
+        90.7,
+    )
+
+
 @pytest.mark.parametrize(
     ("units", "reason"),
     [

@@ -12,7 +12,7 @@ from PIL import Image
 from edgead.evaluation.latency import stage_latencies
 from edgead.records import FailedPicture, InspectedPicture
 from edgead.report.facts import DetectorFacts
-from edgead.report.html import Report, Section, Thumbnails, render_report
+from edgead.report.html import Report, ReportWords, Section, Thumbnails, render_report
 
 NASTY = "line 3/<script>alert('x')</script> & \"Größe\" 部品.png"
 FACTS = DetectorFacts(
@@ -165,3 +165,18 @@ def test_latency_is_per_stage_and_in_total():
     assert latencies["encode"].p50_ms == 20
     assert latencies["encode"].p95_ms == pytest.approx(29)
     assert latencies["total"].p50_ms == 23
+
+
+def test_a_ranking_is_not_shown_as_a_verdict():
+    words = ReportWords(
+        lead="Ranked.", banner_head="A ranking.", banner="<b>A guess.</b>", threshold="guess",
+        above="above the guess", below="below the guess", above_badge="up", below_badge="low", ranked=True,
+    )  # fmt: skip
+    text = report([picture("a.png", 0.1), picture("b.png", 0.3)], words=words)
+    page = " ".join(Page(text).text.split())
+    assert "1 of 2 score above the guess of 0.2" in page
+    assert "<b>A guess.</b>" in page
+    assert "no. 1 of 2 b.png" in page
+    assert "no. 2 of 2 a.png" in page
+    for verdict in ("ANOMALY", "OK", "is an anomaly"):
+        assert verdict not in page

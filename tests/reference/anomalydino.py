@@ -167,6 +167,27 @@ def image_score(d: Floats) -> float:
     return float(ordered[: max(int(ordered.size * 0.01), 1)].mean())
 
 
+def batch_zero_shot_distances(all_tokens: Sequence[Floats], share: float = 0.001) -> list[Floats]:
+    """Batched zero-shot, [N] of each picture: no reference, all the others instead, unmasked and unrotated.
+
+    Of a patch's distances to all M patches of the others, q is the int(share M)-th smallest, and the patch
+    gets the mean of those strictly below q. The release leaves two cases open: an int(share M) of 0 counts as
+    1 here, and where nothing is below q the patch gets q.
+    """
+    if len(all_tokens) < 2:
+        raise ValueError("a batch needs two pictures or more")
+    scores = []
+    for i, query in enumerate(all_tokens):
+        others = normalise(np.concatenate([t for j, t in enumerate(all_tokens) if j != i]))
+        found = []
+        for d in np.sort(1 - normalise(query) @ others.T, axis=1):
+            q = d[max(int(share * len(d)), 1) - 1]
+            below = d[d < q]
+            found.append(below.mean() if below.size else q)
+        scores.append(np.array(found))
+    return scores
+
+
 def anomaly_map(d_grid: Floats, frame_hw: tuple[int, int], sigma: float = 4.0) -> Floats:
     """Bilinear (half-pixel centres) to the frame's size, then a Gaussian of sigma pixels of the frame."""
     small = torch.from_numpy(np.array(d_grid, dtype=np.float64))[None, None]

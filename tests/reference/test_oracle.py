@@ -8,6 +8,7 @@ from transformers import Dinov2Config, Dinov2Model
 from .anomalydino import (
     ReferenceAnomalyDINO,
     anomaly_map,
+    batch_zero_shot_distances,
     distances,
     image_auroc,
     image_score,
@@ -271,6 +272,24 @@ def test_masked_patches_count_as_zero(model):
     plain = distances(found, detector.bank).reshape(grid)
     assert np.array_equal(d, np.where(mask, plain, 0))
     assert score == pytest.approx(d.max())
+
+
+# batched zero-shot
+
+
+def test_batch_zero_shot_by_hand():
+    def picture(*degrees):
+        a = np.radians(degrees)
+        return np.stack([np.cos(a), np.sin(a)], axis=1) * 3
+
+    batch = [picture(0, 10), picture(60, 90), picture(-60, 180)]
+    away = 1 - np.cos(np.radians([60, 60, 90, 180]))
+    for share, expected in [(0.001, away[0]), (0.5, away[0]), (0.75, away[0]), (1.0, away[:3].mean())]:
+        first = batch_zero_shot_distances(batch, share)[0]
+        assert first.shape == (2,)
+        assert first[0] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="two"):
+        batch_zero_shot_distances(batch[:1])
 
 
 # metrics

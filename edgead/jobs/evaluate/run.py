@@ -23,6 +23,8 @@ from edgead.evaluation.results import UnitResult, load_unit, save_unit
 from edgead.evaluation.summary import Summary, summarize
 from edgead.jobs.evaluate.outputs import RunTexts, write_outputs
 from edgead.jobs.evaluate.unit import UnitTask, run_unit
+from edgead.jobs.evaluate.zero_shot import run_batch_unit
+from edgead.jobs.file_states import file_state
 from edgead.records import shown_path, writable
 from edgead.wording import blocks, sentence
 
@@ -45,6 +47,10 @@ class EvaluationPlan:
     pro_limit: float
     strict: bool = False
     overwrite: bool = False
+
+    def seeds_of(self, shots: int) -> range:
+        """A seed draws good pictures; with 0 shots there are none, and one run is all there is."""
+        return range(self.seeds if shots else 1)
 
 
 def evaluate(
@@ -75,7 +81,8 @@ def evaluate(
     encoder.feature_outputs(plan.recipe.layers)
     settings = _run_settings(encoder, plan)
     prepare_folder(plan.out, settings, overwrite=plan.overwrite)
-    steps = _Steps(sum(len(c.test) for c in categories) * len(plan.shots) * plan.seeds, progress)
+    runs = sum(len(plan.seeds_of(shots)) for shots in plan.shots)
+    steps = _Steps(sum(len(c.test) for c in categories) * runs, progress)
     units: list[UnitResult] = []
     for category in categories:
         encoder.forget()
@@ -84,7 +91,8 @@ def evaluate(
             unit = load_unit(path, task.settings)
             if unit is None or (plan.strict and (unit.failed or unit.not_run)):
                 before = steps.done
-                unit = run_unit(encoder, task, strict=plan.strict, seen=steps.one)
+                run = run_unit if task.shots else run_batch_unit
+                unit = run(encoder, task, strict=plan.strict, seen=steps.one)
                 save_unit(path, unit)
                 note(_sentence(unit))
                 steps.to(before + len(category.test))
@@ -151,9 +159,9 @@ def _tasks(plan: EvaluationPlan, category: Category, settings: dict[str, Any]) -
     # The references are a slice of all of them, so one file more or less may change every unit.
     files = [*category.train, *(sample.path for sample in category.test)]
     files += [sample.mask_path for sample in category.test if sample.mask_path is not None]
-    listing = [(shown(path), *_state(path)) for path in files]
+    listing = [(shown(path), *file_state(path)) for path in files]
     for shots in plan.shots:
-        for seed in range(plan.seeds):
+        for seed in plan.seeds_of(shots):
             decisive = [settings, category.name, shots, seed, listing]
             yield UnitTask(
                 category=category,
@@ -164,15 +172,6 @@ def _tasks(plan: EvaluationPlan, category: Category, settings: dict[str, Any]) -
                 settings=hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
                 shown=shown,
             )
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """Size and time of change; of a file that is not there, zeros."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
 
 
 def _run_settings(encoder: RememberingEncoder, plan: EvaluationPlan) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def _texts(encoder: RememberingEncoder, plan: EvaluationPlan, settings: dict[str
         weights_note=sentence(weights.note),
         rows=(
             ("Data set", f"{folder}, in the layout of {plan.dataset.title}"),
-            ("References", "sorted(train)[seed x shots : (seed + 1) x shots], seeds " + _seeds(plan.seeds)),
+            ("References", _references(plan)),
             ("Recipe", f"{plan.recipe.name}: {plan.recipe.summary} Source: {plan.recipe.source}"),
             ("Backbone", f"{manifest.backbone}, {blocks(settings['layers'])}, {width} x {height} px"),
             (
@@ -232,5 +231,11 @@ def _texts(encoder: RememberingEncoder, plan: EvaluationPlan, settings: dict[str
     )
 
 
-def _seeds(count: int) -> str:
-    return "0" if count == 1 else f"0 to {count - 1}"
+def _references(plan: EvaluationPlan) -> str:
+    seeds = "0" if plan.seeds == 1 else f"0 to {plan.seeds - 1}"
+    few_shot = f"sorted(train)[seed x shots : (seed + 1) x shots], seeds {seeds}"
+    batch = (
+        "0 shots: each test picture is compared with all the others of its object, once, since there is "
+        "nothing for a seed to draw; the threshold is a guess from their scores"
+    )
+    return "; ".join([*([few_shot] if any(plan.shots) else []), *([] if all(plan.shots) else [batch])])

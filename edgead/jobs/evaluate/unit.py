@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from edgead_runtime import Detector, Encoder, Recipe, Result, read_picture
 from edgead_runtime.errors import EdgeadError, EnrollmentError, PictureError
 from edgead_runtime.images import Frame
+from edgead_runtime.manifest import MaskDecision
 from numpy.typing import NDArray
 
 from edgead.evaluation.datasets import Category, DatasetError, Sample, few_shot
@@ -80,7 +81,7 @@ class _Mapped:
 
 
 @dataclass
-class _Findings:
+class Findings:
     """What accumulates over the test pictures."""
 
     pictures: list[ScoredPicture] = field(default_factory=list)
@@ -118,22 +119,37 @@ def run_unit(
             raise
         return task.blank(not_run=writable(str(error)))
     detector.any_size = True
-    findings = _Findings()
+    findings = Findings()
     for sample in task.category.test:
-        _inspect(detector, sample, task, findings, strict)
+        try:
+            frame = read_picture(sample.path).frame
+            result = detector(frame)
+        except PictureError as error:
+            if strict:
+                raise
+            findings.failed.append(as_problem(task.shown(sample.path), error))
+        else:
+            find(sample, frame, result, detector.calibration.pixel_threshold, task, findings, strict=strict)
         seen()
-    return _conclude(task, detector, [task.shown(path) for path in paths], findings)
+    references = [task.shown(path) for path in paths]
+    return conclude(task, findings, detector.mask, detector.threshold, references)
 
 
-def _inspect(detector: Detector, sample: Sample, task: UnitTask, findings: _Findings, strict: bool) -> None:
-    try:
-        frame = read_picture(sample.path).frame
-        result = detector(frame)
-    except PictureError as error:
-        if strict:
-            raise
-        findings.failed.append(_problem(task.shown(sample.path), error))
-        return
+def find(
+    sample: Sample,
+    frame: Frame,
+    result: Result,
+    pixel_threshold: float,
+    task: UnitTask,
+    findings: Findings,
+    *,
+    strict: bool,
+) -> None:
+    """Add what a result says of a test picture to the findings.
+
+    Raises:
+        DatasetError: With ``strict``, its mask cannot be used.
+    """
     findings.pictures.append(
         ScoredPicture(
             file=task.shown(sample.path),
@@ -154,11 +170,10 @@ def _inspect(detector: Detector, sample: Sample, task: UnitTask, findings: _Find
         gallery = findings.false_alarms if result.is_anomaly else findings.misses
         badness = findings.times_threshold[file] * (1 if result.is_anomaly else -1)
         if gallery.wants(badness):
-            pixel_threshold = detector.calibration.pixel_threshold
             gallery.add(file, badness, case_pictures(frame, result, pixel_threshold, truth))
 
 
-def _truth(sample: Sample, frame: Frame, task: UnitTask, findings: _Findings, strict: bool) -> Mask | None:
+def _truth(sample: Sample, frame: Frame, task: UnitTask, findings: Findings, strict: bool) -> Mask | None:
     """The mask of a picture; ``None`` where nobody knows it, and the picture stays out of pixel metrics."""
     size = (frame.shape[0], frame.shape[1])
     if not sample.is_anomalous:
@@ -171,7 +186,7 @@ def _truth(sample: Sample, frame: Frame, task: UnitTask, findings: _Findings, st
     except DatasetError as error:
         if strict:
             raise
-        findings.failed.append(_problem(task.shown(sample.mask_path), error))
+        findings.failed.append(as_problem(task.shown(sample.mask_path), error))
         return None
     if truth.any():
         return truth
@@ -179,10 +194,27 @@ def _truth(sample: Sample, frame: Frame, task: UnitTask, findings: _Findings, st
     return None
 
 
-def _conclude(task: UnitTask, detector: Detector, references: list[str], findings: _Findings) -> UnitResult:
+def conclude(
+    task: UnitTask,
+    findings: Findings,
+    mask: MaskDecision,
+    threshold: float,
+    references: Sequence[str] = (),
+    remarks: Sequence[str] = (),
+) -> UnitResult:
+    """From what was found in the test pictures to metrics.
+
+    Args:
+        task: What was run.
+        findings: Of all test pictures.
+        mask: Whether they were masked.
+        threshold: Scores above it were alarms.
+        references: The good pictures, as shown.
+        remarks: What else a reader must know.
+    """
     metrics: dict[str, float] = {}
     curves: dict[str, list[tuple[float, float]]] = {}
-    undefined: list[str] = []
+    undefined = list(remarks)
     scores = [picture.score for picture in findings.pictures]
     truth = [picture.anomalous for picture in findings.pictures]
     try:
@@ -212,10 +244,10 @@ def _conclude(task: UnitTask, detector: Detector, references: list[str], finding
                 f"or a black one) counted for the image metrics only: {shortened(findings.unmarked)}."
             )
     return task.blank(
-        references=references,
-        masked=detector.mask.enabled,
-        mask_reason=detector.mask.reason,
-        threshold=float(detector.threshold),
+        references=list(references),
+        masked=mask.enabled,
+        mask_reason=mask.reason,
+        threshold=float(threshold),
         metrics=metrics,
         undefined=undefined,
         curves=curves,
@@ -225,7 +257,7 @@ def _conclude(task: UnitTask, detector: Detector, references: list[str], finding
     )
 
 
-def _worst(findings: _Findings) -> list[WorstCase]:
+def _worst(findings: Findings) -> list[WorstCase]:
     galleries: tuple[tuple[Verdict, Gallery], ...] = (
         ("false alarm", findings.false_alarms),
         ("miss", findings.misses),
@@ -249,5 +281,6 @@ def _times_threshold(result: Result) -> float:
     return float(result.score) / max(float(result.threshold), float(np.finfo(np.float32).tiny))
 
 
-def _problem(file: str, error: EdgeadError) -> Problem:
+def as_problem(file: str, error: EdgeadError) -> Problem:
+    """An error as a result keeps it."""
     return Problem(file=file, problem=writable(error.problem), remedy=writable(error.remedy))
