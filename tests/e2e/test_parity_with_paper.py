@@ -367,11 +367,20 @@ def turned_cups(tmp_path_factory, cups):
     return {"good": [paths["as-taken"], paths["tilted"]], "test": [paths["lying"], paths["lying-broken"]]}
 
 
-def _frame_features(torch_model, encoder, frame):
-    (feature,) = encoder.manifest.features
-    image = paper_preprocess_squared(frame, (224, 224))
-    found = tokens(torch_model, image, feature.layer, norm=feature.final_norm)
-    return found, patchead.cls_attention(torch_model, image, feature.layer)
+@pytest.fixture(scope="module")
+def features_of(torch_model, encoders):
+    """The transcription's tokens of a frame, worked out once."""
+    (feature,) = encoders("224").manifest.features
+    known = {}
+
+    def find(frame):
+        key = frame.tobytes()
+        if key not in known:
+            image = paper_preprocess_squared(frame, (224, 224))
+            known[key] = tokens(torch_model, image, feature.layer, norm=feature.final_norm)
+        return known[key]
+
+    return find
 
 
 def _matrix(moving, fixed, masks):
@@ -387,7 +396,7 @@ def _matrix(moving, fixed, masks):
 
 @pytest.mark.parametrize("recipe", ["patchead+", "patchead+once"])
 @pytest.mark.parametrize(("reduction", "theirs"), [("nearest", "min"), ("worst-references", "worst")])
-def test_patchead_plus(encoders, torch_model, turned_cups, recipe, reduction, theirs):
+def test_patchead_plus(encoders, torch_model, features_of, turned_cups, recipe, reduction, theirs):
     """Aligned to each frame as in the paper, or to the first reference; views averaged, background damped."""
     encoder = encoders("224")
     chosen = get_recipe(recipe).with_(reduction=reduction)
@@ -404,13 +413,10 @@ def test_patchead_plus(encoders, torch_model, turned_cups, recipe, reduction, th
         else:
             matrices = [np.eye(2, 3), _matrix(good[1], good[0], (masks[1], masks[0]))]
         views = [
-            [
-                _frame_features(torch_model, encoder, view)[0]
-                for view in patchead.aligned_views(_rgb(one), matrix, (400, 533))
-            ]
+            [features_of(view) for view in patchead.aligned_views(_rgb(one), matrix, (400, 533))]
             for one, matrix in zip(good, matrices, strict=True)
         ]
-        found, attention = _frame_features(torch_model, encoder, _rgb(path))
+        found, attention = _patchead_features(torch_model, encoder, path)
         weights = patchead.attention_weights(attention)
         assert 0 < (weights == 0.5).sum() < weights.size
         scores = patchead.aligned_scores(found, views, theirs) * weights
