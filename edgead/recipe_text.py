@@ -28,8 +28,8 @@ def recipe_as_toml(recipe: Recipe) -> str:
 
 
 def _toml(value: object) -> str:
-    # Of what recipes are made of, JSON's notation is TOML's as well.
-    return json.dumps(value, ensure_ascii=False)
+    # Of what recipes are made of, JSON's notation is TOML's as well, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _explanations() -> dict[str, str]:

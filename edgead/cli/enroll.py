@@ -151,6 +151,7 @@ def enroll(
     )
 
     terminal = Terminal(quiet=quiet, as_json=as_json)
+    area = area_changes(area_image, area_polygon)
     options: dict[str, Any] = {
         "layers": parse_layers(layers) if layers else None,
         "rotations_deg": None if rotations is None else (EIGHT_TURNS if rotations else EIGHT_TURNS[:1]),
@@ -159,9 +160,8 @@ def enroll(
         "mask_morphology": mask_morphology and mask_morphology.value,
         "top_fraction": top_fraction,
         "smoothing_sigma_px": smoothing,
-        **area_changes(area_image, area_polygon),
     }
-    changes = {name: value for name, value in options.items() if value is not None}
+    changes = area | {name: value for name, value in options.items() if value is not None}
     changes.update(parse_settings(settings))
     plan = EnrollmentPlan(
         good=good_pictures(good, shots),

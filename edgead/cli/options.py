@@ -87,11 +87,13 @@ def parse_settings(texts: list[str] | None) -> dict[str, Any]:
             changes[name] = msgspec.toml.decode(f"value = {value}")["value"]
         except msgspec.DecodeError:
             changes[name] = value
+        except RecursionError as error:
+            raise RecipeError(f"--set {name} is nested too deeply", "Give a plain value.") from error
     return changes
 
 
 def area_changes(image: Path | None, polygon: str | None) -> dict[str, Any]:
-    """The fields of a recipe for an area that a person drew; empty where there is none.
+    """The fields of a recipe that inspects nothing but an area that a person drew; empty where there is none.
 
     Raises:
         RecipeError: The polygon is not a list of corners.
@@ -110,6 +112,8 @@ def area_changes(image: Path | None, polygon: str | None) -> dict[str, Any]:
             'Write corners as shares of width and height: "0.1,0.1 0.9,0.1 0.5,0.9".',
         )
     return {
+        "mask": "on",
+        "background_weight": 0.0,
         "mask_from": "area",
         "mask_image": "" if image is None else str(image),
         "mask_polygon": corners,

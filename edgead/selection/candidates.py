@@ -66,9 +66,14 @@ def candidates_for(encoder: Encoder, base: Recipe, fixed: Collection[str] = ()) 
     changing = [
         candidate
         for candidate in (*CANDIDATES, *_layers(encoder, base))
-        if not _touched(candidate) & set(fixed) and _is_another(base, candidate)
+        if not _touched(candidate) & _fixed(base, fixed) and _is_another(base, candidate)
     ]
     return (BASE, *changing)
+
+
+def _fixed(base: Recipe, fixed: Collection[str]) -> set[str]:
+    """What a person has set; who draws an area means it."""
+    return {*fixed, "mask"} if base.mask_from == "area" else set(fixed)
 
 
 def _is_another(base: Recipe, candidate: Candidate) -> bool:

@@ -95,13 +95,8 @@ def draw_defects(detector: Detector, good: Sequence[Picture]) -> list[tuple[Synt
 
 def inspected_pixels(encoder: Encoder, reference: Reference) -> NDArray[np.bool_]:
     """``[H, W]``: what of a reference the patches cover and the mask lets count."""
-    height, width = encoder.preprocessor.plan(reference.frame_hw).inspected_hw(reference.frame_hw)
-    area = np.zeros(reference.frame_hw, dtype=np.bool_)
-    area[:height, :width] = True
-    if reference.mask is not None:
-        pixels = cv2.resize(reference.mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-        area[:height, :width] = pixels > 0
-    return area
+    mask = reference.mask if reference.mask is not None else np.ones(encoder.manifest.grid, dtype=np.bool_)
+    return encoder.preprocessor.pixels_of(mask, reference.frame_hw)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +109,8 @@ class Looks:
     good: tuple[Result, ...]
     defective: tuple[Result, ...]
     """In the order of the defects."""
+    inspected_hw: tuple[tuple[int, int], ...]
+    """What of each of these the patches cover (height, width), from the top left."""
     bank_kb: float
 
 
@@ -141,7 +138,16 @@ def look(
         seen_good.append(fold(picture.frame))
         seen_defective.extend(fold(defect.frame) for defect in drawn)
     size = sum(reference.nbytes for reference in whole.references)
-    return Looks(recipe, whole.mask.enabled, tuple(seen_good), tuple(seen_defective), size / 1000)
+    covered = (
+        encoder.preprocessor.plan(size_hw).inspected_hw(size_hw)
+        for size_hw, drawn in zip(
+            (reference.frame_hw for reference in whole.references), defects, strict=True
+        )
+        for _ in drawn
+    )
+    return Looks(
+        recipe, whole.mask.enabled, tuple(seen_good), tuple(seen_defective), tuple(covered), size / 1000
+    )
 
 
 def try_candidate(
@@ -170,8 +176,10 @@ def try_candidate(
         wins=(defective > good) + (defective == good) / 2,
         precisions=np.array(
             [
-                image_average_precision(*patch_truth(defect.where, result.patch_distances))
-                for defect, result in zip(drawn, looks.defective, strict=True)
+                image_average_precision(*patch_truth(defect.where[:height, :width], result.patch_distances))
+                for defect, result, (height, width) in zip(
+                    drawn, looks.defective, looks.inspected_hw, strict=True
+                )
             ]
         ),
         bank_kb=looks.bank_kb,
@@ -188,7 +196,7 @@ def patch_truth(
     covered most is the defective one. Average precision over them is the pixel measure.
 
     Args:
-        where: Pixels of the defect ``[H, W]``.
+        where: Pixels of the defect ``[H, W]``, of the part of the frame that the patches cover.
         distances: ``[rows, columns]``.
     """
     rows, columns = distances.shape

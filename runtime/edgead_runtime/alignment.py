@@ -11,6 +11,7 @@ generator of its own in every call, which the process's (``cv2.setRNGSeed``) doe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -276,12 +277,16 @@ def coverage(matrix: Matrix, moving_hw: tuple[int, int], fixed_hw: tuple[int, in
     return float(inside.mean())
 
 
+def _needed(matches: int) -> int:
+    return max(_MIN_INLIERS, math.ceil(_MIN_INLIER_SHARE * matches))
+
+
 def _enough(inliers: int, matches: int) -> bool:
-    return inliers >= max(_MIN_INLIERS, _MIN_INLIER_SHARE * matches)
+    return inliers >= _needed(matches)
 
 
 def _too_few(inliers: int, matches: int) -> str:
-    return f"only {inliers} of {matches} matches agree"
+    return f"only {inliers} of {matches} matches agree ({_needed(matches)} are needed)"
 
 
 def _identity() -> Matrix:

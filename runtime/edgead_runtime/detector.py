@@ -27,7 +27,7 @@ from edgead_runtime.enrollment import (
     fill_memory,
     ignore_progress,
 )
-from edgead_runtime.errors import EdgeadError, EnrollmentError, FrameSizeError
+from edgead_runtime.errors import BundleError, EdgeadError, EnrollmentError, FrameSizeError, RecipeError
 from edgead_runtime.explanation import Explanation, check_explainable, explain
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
 from edgead_runtime.manifest import Calibration, MaskDecision
@@ -181,7 +181,7 @@ class Detector:
             check_encoder(path, bundle.manifest.encoder, opened.manifest.fingerprint(), opened.source)
             loaded = Encoder.load(opened, engine=engine, device=device, threads=threads, precision=precision)
         with _closed_on_failure(loaded if owned else None):
-            recipe = recipe_from_dict(bundle.manifest.recipe)
+            recipe = _recipe_of(bundle.manifest.recipe, path)
             detector = cls(
                 Pipeline(loaded, recipe, bundle.manifest.mask),
                 Memory(load_references(bundle, loaded, recipe, path), recipe),
@@ -436,6 +436,13 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _recipe_of(fields: dict[str, Any], path: Path) -> Recipe:
+    try:
+        return recipe_from_dict(fields)
+    except RecipeError as error:
+        raise BundleError(f"{path} is damaged ({error.problem})", "Enrol the detector again.") from error
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -107,7 +107,7 @@ def decide_mask(
         return MaskDecision(
             enabled=True,
             requested=recipe.mask,
-            reason=f"masked: an area was drawn, {area.mean():.0%} of the frame",
+            reason=f"masked: an area was drawn, {area.mean():.0%} of the patches",
             threshold=None,
             area=area_to_rows(area),
         )

@@ -29,7 +29,7 @@ class BundleError(EdgeadError):
 
 
 class SchemaVersionError(BundleError):
-    """A bundle was written by a newer edgead than this one."""
+    """A bundle was written by a newer edgead than this one, or by one that is too old for it."""
 
 
 class EncoderNotFoundError(BundleError):

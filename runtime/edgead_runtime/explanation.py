@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,11 +102,21 @@ def explain(pipeline: Pipeline, inspection: Inspection, frame: Frame, limit: int
 def _strongest_patch(
     pipeline: Pipeline, distances: NDArray[np.float32], region: Region, frame_hw: tuple[int, int]
 ) -> int:
-    """The patch of the largest distance among those that a region touches."""
-    inside = np.zeros(frame_hw, dtype=np.bool_)
-    inside[region.y : region.y + region.height, region.x : region.x + region.width] = True
-    touched = pipeline.encoder.preprocessor.patches_touched(inside)
-    return int(np.where(touched, distances, -np.inf).argmax())
+    """The patch of the largest distance among those that a region of the map touches."""
+    # By the map's geometry, which a recipe may have stretched over more than was seen.
+    spans = []
+    for extent, patches, start, length in zip(
+        pipeline.map_extent(frame_hw),
+        distances.shape,
+        (region.y, region.x),
+        (region.height, region.width),
+        strict=True,
+    ):
+        first = min(int(start * patches / extent), patches - 1)
+        spans.append(slice(first, max(first + 1, math.ceil((start + length) * patches / extent))))
+    touched = np.full(distances.shape, -np.inf)
+    touched[tuple(spans)] = distances[tuple(spans)]
+    return int(touched.argmax())
 
 
 def _nearest(query: NDArray[np.float32], memory: Memory) -> tuple[Reference, int, int, float]:

@@ -15,7 +15,8 @@ import msgspec
 from edgead_runtime.errors import BundleError, SchemaVersionError
 
 ENCODER_SCHEMA_VERSION = 1
-DETECTOR_SCHEMA_VERSION = 1
+DETECTOR_SCHEMA_VERSION = 2
+"""2: several layers and views; nothing was released with 1."""
 
 _Positive = Annotated[int, msgspec.Meta(gt=0)]
 _PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
@@ -217,8 +218,8 @@ class ReferenceRecord(_Record, frozen=True, kw_only=True):
     moments: list[MomentsRecord] = []
     alignment: AlignmentRecord | None = None
     mask: str | None
-    height: int
-    width: int
+    height: _Positive
+    width: _Positive
     digest: str
     """Of its pixels: the same part enrolled twice is noticed without decoding what is kept."""
     added: Literal["enrollment", "add_good"]
@@ -258,10 +259,11 @@ _M = TypeVar("_M", EncoderManifest, DetectorManifest)
 # msgspec lets through what its UTF-8 and nesting checks raise.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-_SCHEMAS: dict[type, tuple[str, int]] = {
-    EncoderManifest: ("edgead-encoder", ENCODER_SCHEMA_VERSION),
-    DetectorManifest: ("edgead-detector", DETECTOR_SCHEMA_VERSION),
+_SCHEMAS: dict[type, tuple[str, int, int]] = {
+    EncoderManifest: ("edgead-encoder", 1, ENCODER_SCHEMA_VERSION),
+    DetectorManifest: ("edgead-detector", 2, DETECTOR_SCHEMA_VERSION),
 }
+"""Kind, and the oldest and newest version that can be read."""
 
 
 def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
@@ -273,10 +275,10 @@ def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
         where: The file's name, for messages.
 
     Raises:
-        SchemaVersionError: It was written by a newer edgead.
+        SchemaVersionError: It was written by a newer edgead, or by one that is too old.
         BundleError: It is not JSON, of another kind, or lacks a field.
     """
-    kind, newest = _SCHEMAS[manifest_type]
+    kind, oldest, newest = _SCHEMAS[manifest_type]
     try:
         head = msgspec.json.decode(data, type=_Head)
     except _UNREADABLE as error:
@@ -287,7 +289,12 @@ def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
         raise BundleError(
             f"{where} describes an '{head.kind}', not an '{kind}'", f"Give the path of an {kind} bundle."
         )
-    if not 1 <= head.schema_version <= newest:
+    if head.schema_version < oldest:
+        raise SchemaVersionError(
+            f"{where} was written by an older edgead (schema version {head.schema_version}, now {newest})",
+            "Write it again: export the encoder, enrol the detector.",
+        )
+    if head.schema_version > newest:
         raise SchemaVersionError(
             f"{where} has schema version {head.schema_version}; this edgead reads up to {newest}",
             "Upgrade edgead-runtime, or write the bundle again with this version.",

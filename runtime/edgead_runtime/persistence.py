@@ -26,6 +26,7 @@ from edgead_runtime.manifest import (
     DetectorManifest,
     EncoderReference,
     FeatureOutput,
+    MaskDecision,
     MomentsRecord,
     ReferenceRecord,
 )
@@ -33,9 +34,11 @@ from edgead_runtime.memory import Memory
 from edgead_runtime.pipeline import Pipeline
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.subspace import Moments
+from edgead_runtime.views import views_of
 
 _ENROL_AGAIN = "Enrol the detector again."
 _LENGTH_TOLERANCE = 1e-3
+_RIGID_TOLERANCE = 1e-6
 _PLAIN_SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
@@ -129,6 +132,7 @@ def load_references(
         BundleError: An array is missing, has not the encoder's shape, or holds no features.
     """
     rows, columns = encoder.manifest.grid
+    views = len(views_of(recipe, None, (1, 1)))
     outputs = encoder.feature_outputs(recipe.layers)
     if [output.layer for output in outputs] != bundle.manifest.encoder.layers:
         raise BundleError(f"{path}: its recipe and its memory are of different layers", _ENROL_AGAIN)
@@ -144,8 +148,8 @@ def load_references(
                     encoded=bundle.pictures[record.picture],
                     suffix=PurePosixPath(record.picture).suffix,
                 ),
-                tokens=_tokens(arrays, record, recipe, outputs, rows * columns),
-                moments=_moments(arrays, record, recipe, outputs),
+                tokens=_tokens(arrays, record, recipe, outputs, views * rows * columns),
+                moments=_moments(arrays, record, recipe, outputs, views * rows * columns),
                 mask=None if mask is None else mask.astype(np.bool_),
                 patches=rows * columns,
                 frame_hw=(record.height, record.width),
@@ -156,12 +160,20 @@ def load_references(
         )
     if not references:
         raise BundleError(f"{path} holds no reference", _ENROL_AGAIN)
-    if len({tuple(map(len, reference.tokens)) for reference in references}) > 1:
-        raise BundleError(f"{path}: its references have different numbers of views", _ENROL_AGAIN)
-    area = bundle.manifest.mask.area
-    if area is not None and [len(row) for row in area] != [columns] * rows:
-        raise BundleError(f"{path}: its area does not fit its encoder", _ENROL_AGAIN)
+    _check_mask(bundle.manifest.mask, recipe, (rows, columns), path)
     return tuple(references)
+
+
+def _check_mask(mask: MaskDecision, recipe: Recipe, grid: tuple[int, int], path: Path) -> None:
+    """Refuse a mask that cannot be made, or that would leave nothing to inspect."""
+    if not mask.enabled:
+        return
+    if recipe.mask_from == "area":
+        rows = mask.area or []
+        if [len(row) for row in rows] != [grid[1]] * grid[0] or not any("#" in row for row in rows):
+            raise BundleError(f"{path}: its area is none of its encoder's", _ENROL_AGAIN)
+    elif mask.area is not None or (recipe.mask_from == "attention" and mask.threshold is None):
+        raise BundleError(f"{path}: its mask is not its recipe's", _ENROL_AGAIN)
 
 
 class _Arrays:
@@ -196,15 +208,14 @@ def _tokens(
     record: ReferenceRecord,
     recipe: Recipe,
     outputs: Sequence[FeatureOutput],
-    patches: int,
+    count: int,
 ) -> Layers:
     if len(record.tokens) != (len(outputs) if recipe.head == "bank" else 0):
         raise BundleError(f"{arrays.path}: {record.name} has not one array a layer", _ENROL_AGAIN)
     tokens = []
     for name, output in zip(record.tokens, outputs, strict=False):
         found = arrays[name]
-        fits = found.dtype == np.float32 and found.ndim == 2 and found.shape[1] == output.dim
-        if not fits or len(found) == 0 or len(found) % patches:
+        if found.dtype != np.float32 or found.shape != (count, output.dim):
             raise arrays.misfit(name)
         _check_normalized(found, f"{arrays.path}: {name}")
         tokens.append(found.astype(np.float32, copy=False))
@@ -212,7 +223,11 @@ def _tokens(
 
 
 def _moments(
-    arrays: _Arrays, record: ReferenceRecord, recipe: Recipe, outputs: Sequence[FeatureOutput]
+    arrays: _Arrays,
+    record: ReferenceRecord,
+    recipe: Recipe,
+    outputs: Sequence[FeatureOutput],
+    count: int,
 ) -> tuple[Moments, ...]:
     if len(record.moments) != (len(outputs) if recipe.head == "subspace" else 0):
         raise BundleError(f"{arrays.path}: {record.name} has not one array a layer", _ENROL_AGAIN)
@@ -220,15 +235,21 @@ def _moments(
     for names, output in zip(record.moments, outputs, strict=False):
         total = arrays.shaped(names.total, (output.dim,), np.float32).astype(np.float32, copy=False)
         products = arrays.shaped(names.products, (output.dim * (output.dim + 1) // 2,), np.float32)
-        if not (np.isfinite(total).all() and np.isfinite(products.astype(np.float32)).all()):
+        if names.count != count or not (
+            np.isfinite(total).all() and np.isfinite(products.astype(np.float32)).all()
+        ):
             raise BundleError(f"{arrays.path}: {names.total} holds values that are no features", _ENROL_AGAIN)
         found.append(Moments(names.count, total, products.astype(np.float32, copy=False)))
     return tuple(found)
 
 
 def _alignment(record: AlignmentRecord, path: Path) -> Alignment:
-    matrix = np.array(record.matrix, dtype=np.float64)
-    if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
+    try:
+        matrix = np.array(record.matrix, dtype=np.float64)
+    except ValueError:  # rows of different lengths
+        matrix = np.empty(0)
+    rigid = matrix.shape == (2, 3) and np.isfinite(matrix).all()
+    if not rigid or np.abs(matrix[:, :2] @ matrix[:, :2].T - np.eye(2)).max() > _RIGID_TOLERANCE:
         raise BundleError(f"{path} holds an alignment that is none", _ENROL_AGAIN)
     fields = {field: getattr(record, field) for field in AlignmentRecord.__struct_fields__}
     return Alignment(**{**fields, "matrix": matrix})

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead_runtime.alignment import align, find_landmarks
+from edgead_runtime.alignment import Landmarks, align, find_landmarks
 from edgead_runtime.anomaly_map import Region, find_regions, make_map
 from edgead_runtime.areas import area_from_rows
 from edgead_runtime.bank import Layers, Reference, embed_reference, normalize
@@ -55,7 +55,7 @@ class Pipeline:
 
     @cached_property
     def _realign(self) -> Realigner:
-        return Realigner(self.recipe, self.encode)
+        return Realigner(self.recipe, self.encode, self.landmarks)
 
     def encode(self, frame: Frame, timings_ms: dict[str, float] | None = None) -> PatchFeatures:
         """Patch features of the recipe's layers."""
@@ -68,6 +68,13 @@ class Pipeline:
         if self.mask.area is not None:
             return area_from_rows(self.mask.area)
         return make_mask(features, self.recipe, self.mask.threshold)
+
+    def landmarks(self, frame: Frame, mask: Mask | None) -> Landmarks:
+        """The landmarks of a frame, of the part alone where it is masked."""
+        size = (frame.shape[0], frame.shape[1])
+        return find_landmarks(
+            frame, None if mask is None else self.encoder.preprocessor.pixels_of(mask, size)
+        )
 
     def embed(
         self,
@@ -89,8 +96,8 @@ class Pipeline:
         frame_hw = (picture.frame.shape[0], picture.frame.shape[1])
         mask = self.find_mask(as_taken)
         if self.recipe.align == "enrolment" and first is not None:
-            fixed = find_landmarks(first.picture.frame, first.mask)
-            alignment = align(find_landmarks(picture.frame, mask), fixed)
+            fixed = self.landmarks(first.picture.frame, first.mask)
+            alignment = align(self.landmarks(picture.frame, mask), fixed)
             frame_hw = first.frame_hw
         return embed_reference(
             picture,
@@ -140,13 +147,15 @@ class Pipeline:
 
     def make_map(self, distances: NDArray[np.float32], frame_hw: tuple[int, int]) -> NDArray[np.float32]:
         """Map ``[H, W]`` of a frame of this size from its distances ``[rows, columns]``."""
-        whole = self.recipe.map_extent == "frame"
         return make_map(
-            distances,
-            frame_hw,
-            self.recipe.smoothing_sigma_px,
-            inspected_hw=None if whole else self.encoder.preprocessor.plan(frame_hw).inspected_hw(frame_hw),
+            distances, frame_hw, self.recipe.smoothing_sigma_px, inspected_hw=self.map_extent(frame_hw)
         )
+
+    def map_extent(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        """Size (height, width) of the part of the frame, from its top left, that the map lies over."""
+        if self.recipe.map_extent == "frame":
+            return frame_hw
+        return self.encoder.preprocessor.plan(frame_hw).inspected_hw(frame_hw)
 
     def normal_score(self, distances: PatchDistances, frame_hw: tuple[int, int]) -> NormalScore:
         """Image score and map peak of a good picture."""

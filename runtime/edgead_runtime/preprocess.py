@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -123,6 +124,22 @@ class Preprocessor:
                 axis=axis,
             )
         return touched
+
+    def pixels_of(self, patches: NDArray[np.bool_], frame_hw: tuple[int, int]) -> NDArray[np.bool_]:
+        """The pixels of a frame that some patches see.
+
+        Args:
+            patches: ``[rows, columns]``.
+            frame_hw: Size of the frame (height, width).
+
+        Returns:
+            ``[H, W]``; false on the strip that the crop cuts off.
+        """
+        height, width = self.plan(frame_hw).inspected_hw(frame_hw)
+        pixels = np.zeros(frame_hw, dtype=np.bool_)
+        seen = cv2.resize(patches.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        pixels[:height, :width] = seen > 0
+        return pixels
 
     def __call__(self, frame: Frame) -> NDArray[np.float32]:
         """Resize and normalize.

@@ -99,14 +99,15 @@ def find_recipe(name_or_file: str) -> Recipe:
         raise RecipeError(
             f"cannot read recipe {path}: {error.strerror or error}", "Check the path."
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(
             f"{path} is not TOML ({error})", "Write lines such as: top_fraction = 0.02"
         ) from error
     base = get_recipe(str(fields.pop("base", _ANOMALYDINO.name)))
     if isinstance(fields.get("mask_image"), str) and fields["mask_image"]:
-        fields["mask_image"] = str(path.parent / fields["mask_image"])
-    own = {"name": path.stem, "summary": f"{base.name}, changed by {path.name}", "source": path.name}
+        fields["mask_image"] = str((path.parent / fields["mask_image"]).resolve())
+    file, stem = (text.encode(errors="replace").decode() for text in (path.name, path.stem))
+    own = {"name": stem, "summary": f"{base.name}, changed by {file}", "source": file}
     return base.with_(**{**own, **fields})
 
 

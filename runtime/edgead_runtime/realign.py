@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from edgead_runtime.alignment import Landmarks, align, find_landmarks
+from edgead_runtime.alignment import Landmarks, align
 from edgead_runtime.bank import Reference, embed_views
 from edgead_runtime.encoder import PatchFeatures
 from edgead_runtime.images import Frame
@@ -18,10 +19,17 @@ from edgead_runtime.views import views_of
 class Realigner:
     """Aligns a memory's references to frames. Safe for calls from several threads."""
 
-    def __init__(self, recipe: Recipe, encode: Callable[[Frame], PatchFeatures]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        encode: Callable[[Frame], PatchFeatures],
+        find_landmarks: Callable[[Frame, Mask | None], Landmarks],
+    ) -> None:
         self._recipe = recipe
         self._encode = encode
+        self._find_landmarks = find_landmarks
         self._known: dict[str, tuple[Frame, Landmarks]] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, memory: Memory, frame: Frame, mask: Mask | None) -> tuple[Memory, tuple[str, ...]]:
         """The memory as it is for this frame.
@@ -36,7 +44,7 @@ class Realigner:
         Returns:
             The memory, and a sentence for each reference that could not be aligned.
         """
-        fixed = find_landmarks(frame, mask)
+        fixed = self._find_landmarks(frame, mask)
         references, notes = [], []
         for enrolled in memory.references:
             moving, landmarks = self._landmarks(enrolled)
@@ -52,13 +60,17 @@ class Realigner:
         return replace(memory, references=tuple(references)), tuple(notes)
 
     def _landmarks(self, reference: Reference) -> tuple[Frame, Landmarks]:
-        known = self._known.get(reference.digest)
+        with self._lock:
+            known = self._known.get(reference.digest)
         if known is None:
             frame = reference.picture.frame
-            known = self._known[reference.digest] = frame, find_landmarks(frame, reference.mask)
+            known = frame, self._find_landmarks(frame, reference.mask)
+            with self._lock:
+                self._known[reference.digest] = known
         return known
 
     def _forget(self, but: set[str]) -> None:
         """Keep no more decoded pictures than a memory has, with room for one that is left out in turn."""
-        if len(self._known) > 2 * len(but) + 1:
-            self._known = {digest: known for digest, known in self._known.items() if digest in but}
+        with self._lock:
+            if len(self._known) > 2 * len(but) + 1:
+                self._known = {digest: known for digest, known in self._known.items() if digest in but}

@@ -173,6 +173,8 @@ def _mask_faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
             "Give shares from 0 to 1 of its width and height.",
         )
     drawn = bool(recipe.mask_image), bool(recipe.mask_polygon)
+    if any(drawn) and recipe.mask == "off":
+        yield "an area to inspect is drawn and masking is off", "Leave mask out, or the area."
     if recipe.mask_from == "area" and recipe.mask != "off" and sum(drawn) != 1:
         yield (
             f"an area to inspect is asked for and {'given twice' if all(drawn) else 'not given'}",
@@ -208,6 +210,13 @@ def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
             f"The fields are: {', '.join(Recipe.__dataclass_fields__)}.",
         )
     try:
-        return msgspec.convert(fields, Recipe)
+        recipe = msgspec.convert(fields, Recipe)
     except msgspec.ValidationError as error:
         raise RecipeError(f"recipe is not valid ({error})", "Correct that field.") from error
+    for name in ("name", "summary", "source", "mask_image"):
+        try:
+            getattr(recipe, name).encode()
+        except UnicodeEncodeError as error:
+            # It could not be written into a bundle, which would be found out after all the work.
+            raise RecipeError(f"the recipe's {name} cannot be written as UTF-8", "Rename it.") from error
+    return recipe

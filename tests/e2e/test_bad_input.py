@@ -99,6 +99,8 @@ def test_enroll_without_pictures(edgead, encoder, tmp_path):
         (["--area-image", "nowhere.png"], ["there is no mask_image", "nowhere.png"]),
         (["--area-polygon", "0,0 1,0 1"], ["--area-polygon", "corners"]),
         (["--area-polygon", "0,0 1,0"], ["2 corners"]),
+        (["--area-polygon", "0,0 1,0 1,1", "--mask", "off"], ["masking is off"]),
+        (["--set", "x=" + "[" * 5000], ["nested too deeply"]),
         (["--recipe", "patchead+"], ["attention", "--attention"]),
         (["--mask", "maybe"], ["maybe", "--help"]),
         (["--calibrate", "nowhere"], ["nowhere", "path"]),

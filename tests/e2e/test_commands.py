@@ -36,6 +36,20 @@ def test_enroll_as_json(edgead, encoder, good, tmp_path):
     assert ran.summary["official_weights"] is False
 
 
+@pytest.mark.parametrize("recipe", ["anomalydino-informed", "patchead"])
+def test_enroll_inspects_nothing_but_an_area(edgead, encoder, good, tmp_path, recipe):
+    """Also with a recipe that does not mask, or that only damps."""
+    corners = "0.25,0.25 0.75,0.25 0.75,0.75 0.25,0.75"
+    options = ["--recipe", recipe, "--set", "background_weight=0.5", "--area-polygon", corners]
+    ran = edgead("enroll", "--encoder", encoder, "--good", good, "-o", tmp_path / "a", "--json", *options)
+    assert ran.summary["mask"]["enabled"]
+    assert {"#", "."} == set("".join(ran.summary["mask"]["area"]))
+    assert ran.summary["recipe"]["background_weight"] == 0.5  # as was asked for
+    ran = edgead("enroll", "--encoder", encoder, "--good", good, "-o", tmp_path / "b", "--json", *options[:2],
+                 *options[4:])  # fmt: skip
+    assert ran.summary["recipe"]["background_weight"] == 0.0
+
+
 def test_enroll_with_held_out_pictures_and_a_rate(edgead, encoder, good, tmp_path):
     held_out = tmp_path / "held-out"
     held_out.mkdir()

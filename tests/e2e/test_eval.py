@@ -369,3 +369,43 @@ def test_values_after_an_option_are_its_own():
     expected = ["--shots", "1", "--shots", "2", "--quiet", "--objects", "a", "--root", "x"]
     assert repeat_option_names(given, ("--shots", "--objects")) == expected
     assert repeat_option_names(["--shots"], ("--shots",)) == ["--shots"]
+
+
+def _area(path, *, left):
+    area = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    area[:, : SIDE // 2 if left else SIDE] = 255
+    Image.fromarray(area).save(path)
+
+
+def test_an_area_that_was_drawn_anew_is_measured_anew(evaluate, tmp_path):
+    (tmp_path / "area.toml").write_text(
+        'base = "anomalydino-informed"\nmask = "on"\nmask_from = "area"\nmask_image = "area.png"\n'
+    )
+    _area(tmp_path / "area.png", left=True)
+    options = ("--recipe", tmp_path / "area.toml", "--seeds", 1)
+    first = json.loads(evaluate(*options).out)["rows"]
+    _area(tmp_path / "area.png", left=False)
+    assert evaluate(*options).code == 2
+    second = json.loads(evaluate(*options, "--overwrite").out)["rows"]
+    assert first != second
+
+
+def test_what_does_not_fit_is_found_out_before_anything_is_written(evaluate, tmp_path):
+    evaluate("--shots", 1, 0, "--set", "align=enrolment").assert_refused("--set align=off", warnings=1)
+    evaluate("--set", "layers=[7]").assert_refused("no layer 7", warnings=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_settings_are_named(evaluate):
+    assert evaluate("--seeds", 1).code == 0
+    ran = evaluate("--seeds", 1, "--pro-limit", 0.5)
+    assert ran.code == 2
+    assert "pro_limit" in ran.err
+
+
+def test_how_often_alignment_was_refused_is_said(evaluate, root):
+    for path in sorted((root / "plate/train/good").iterdir())[1:]:
+        Image.fromarray(np.full((SIDE, SIDE), 90, np.uint8)).save(path)
+        break
+    found = json.loads(evaluate("--shots", 2, "--seeds", 1, "--set", "align=enrolment").out)
+    assert any("1 of 1 reference could not be aligned to the first one" in text for text in found["remarks"])

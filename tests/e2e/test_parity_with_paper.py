@@ -472,3 +472,21 @@ def test_patchead_batched_zero_shot(encoders, torch_model, cells, tmp_path, mask
         assert np.abs(ours.ravel() - theirs).max() <= DISTANCE_ATOL
     scores, _ = _screened(encoder, paths, recipe, tmp_path / "out")
     assert scores == pytest.approx([patchead.image_score(each) for each in expected], rel=SCORE_RTOL)
+
+
+def test_subspace(encoders, torch_model, cells):
+    """Against principal components by singular values, in double precision, of the transcription's tokens."""
+    encoder = encoders("224")
+    recipe = INFORMED.with_(head="subspace", subspace_components=32, smoothing_sigma_px=0.0)
+    detector = Detector.enroll(encoder, _pictures(cells["good"][:2]), recipe=recipe)
+    paper = _paper(torch_model, encoder, 224).fit([_rgb(path) for path in cells["good"][:2]], rotate=False)
+    normal = paper.bank / np.linalg.norm(paper.bank, axis=1, keepdims=True)
+    components = np.linalg.svd(normal - normal.mean(axis=0), full_matrices=False)[2][:32]
+    for path in cells["test"]:
+        found = paper.features(_rgb(path))[0]
+        centred = found / np.linalg.norm(found, axis=1, keepdims=True) - normal.mean(axis=0)
+        outside = centred - centred @ components.T @ components
+        expected = (outside**2).sum(axis=1) / 2
+        result = detector(read_picture(path).frame)
+        assert np.abs(result.patch_distances.ravel() - expected).max() <= DISTANCE_ATOL
+        assert result.score == pytest.approx(np.sort(expected)[-2:].mean(), rel=1e-3)

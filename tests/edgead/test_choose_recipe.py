@@ -223,3 +223,26 @@ def test_defects_are_drawn_on_large_pictures_made_smaller(encoder):
     base = BASE_RECIPE.with_(rotations_deg=(0.0,), mask="off")
     choice = choose_recipe(encoder, large, base, fixed=["rotations_deg", "mask", "neighbours"])
     assert choice.pictures == 2
+
+
+def test_an_area_that_a_person_drew_stays(encoder):
+    drawn = BASE_RECIPE.with_(mask="on", mask_from="area", mask_polygon=[[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]])
+    assert all("mask" not in candidate.changes for candidate in candidates_for(encoder, drawn))
+
+
+def test_the_truth_is_of_what_was_seen(tmp_path):
+    """Of a frame that is cropped, the grid lies over less than the frame."""
+    with RememberingEncoder.load(write_tiny_encoder(tmp_path / "tiny")) as encoder:
+        wide = [
+            Picture(f"wide-{number}", np.pad(plate(number), ((0, 0), (0, 8), (0, 0)), mode="edge"))
+            for number in range(2)
+        ]
+        height, width = wide[0].frame.shape[:2]
+        seen = encoder.preprocessor.plan((height, width)).inspected_hw((height, width))
+        assert seen[1] < width
+        detector = Detector.enroll(encoder, wide, recipe=BASE_RECIPE)
+        defects = draw_defects(detector, wide)
+        looks = look(encoder, wide, BASE_RECIPE, defects)
+        assert len(looks.inspected_hw) == len(looks.defective)
+        assert set(looks.inspected_hw) == {seen}
+        assert try_candidate(BASE, BASE_RECIPE, looks, defects).patch_ap > 0

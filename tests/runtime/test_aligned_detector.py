@@ -1,5 +1,6 @@
 """Detectors that align: at enrolment, to each frame, or not where it cannot be done."""
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 
 import cv2
@@ -145,3 +146,23 @@ def test_an_aligned_view_is_shown_as_it_lay(encoder, cup):
     query = _tokens(encoder, frame)
     distances = (1 - query @ _tokens(encoder, shown.reference_frame).T) / 2
     assert np.abs(distances - shown.distance).min() < 1e-5
+
+
+def test_threads_and_learning_at_once(encoder, cup):
+    """Landmarks are kept between frames, and forgotten while other threads look them up."""
+    detector = Detector.enroll(encoder, [cup(), cup(4)], recipe=_recipe("patchead+"))
+    expected = detector(cup(8)).score
+    frames = [cup(angle) for angle in (-6, -3, 2, 6)]
+
+    def learn():
+        for frame in frames:
+            detector.add_good(frame)
+            detector.undo()
+
+    with ThreadPoolExecutor(3) as pool:
+        learning = pool.submit(learn)
+        scores = list(pool.map(lambda _: detector(cup(8)).score, range(8)))
+        learning.result()
+    assert all(score <= expected + 1e-6 for score in scores)
+    assert detector(cup(8)).score == expected
+    assert len(detector._pipeline._realign._known) <= 2 * 3 + 1

@@ -426,10 +426,30 @@ def _set(**fields):
     return lambda text: text.update(fields)
 
 
+def _aligned(matrix):
+    alignment = {
+        "matrix": matrix,
+        "inliers": 20,
+        "matches": 30,
+        "rotation_deg": 0.0,
+        "shift_px": 0.0,
+        "reason": "",
+        "found": True,
+    }
+    return lambda text: text["references"][0].update(alignment=alignment)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
-        (_set(schema_version=2), SchemaVersionError, "schema version 2"),
+        (_set(schema_version=3), SchemaVersionError, "schema version 3"),
+        (_set(schema_version=1), SchemaVersionError, "older edgead"),
+        (lambda text: text["recipe"].update(rotations_deg=[0, 90]), BundleError, "tokens/0000/0 has shape"),
+        (lambda text: text["references"][0].update(height=0), BundleError, "height"),
+        (lambda text: text["recipe"].update(mask_from="attention"), EdgeadError, "attention"),
+        (lambda text: text["recipe"].update(mask_from="area", mask_image="x"), BundleError, "area is none"),
+        (_aligned([[1, 0], [0, 1, 0]]), BundleError, "alignment that is none"),
+        (_aligned([[2, 0, 0], [0, 2, 0]]), BundleError, "alignment that is none"),
         (_set(kind="edgead-encoder"), BundleError, "edgead-encoder"),
         (_set(references=[]), BundleError, "no reference"),
         (_set(calibration={}), BundleError, "damaged"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from edgead_runtime import Detector
+from edgead_runtime import Detector, Encoder
 from edgead_runtime.bank import normalize
 from edgead_runtime.views import rotate
 
@@ -47,3 +47,18 @@ def test_nothing_red_nothing_to_explain(detector, good_frames):
     result, explanations = detector.explain(good_frames[0])
     assert not result.is_anomaly
     assert explanations == ()
+
+
+def test_a_region_on_the_strip_that_is_cut_off(build_bundle, tmp_path, part, quick):
+    """The release's map lies over the whole frame: a region of it may be where no patch is."""
+    with Encoder.load(build_bundle(tmp_path / "e"), threads=1) as encoder:
+        good = [np.pad(part(number), ((0, 0), (0, 18), (0, 0)), mode="edge") for number in range(2)]
+        frame = good[1].copy()
+        frame[70:90, 148:160] = (255, 0, 255)
+        recipe = quick.with_(map_extent="frame")
+        detector = Detector.enroll(encoder, good, recipe=recipe, threshold=0.0)
+        result, explanations = detector.explain(frame)
+        row, column = divmod(int(result.patch_distances.argmax()), 8)
+        assert column >= 6
+        assert explanations[0].patch.x == int(column * 20)
+        assert explanations[0].patch.y == int(row * 20)

@@ -88,12 +88,17 @@ def test_an_input_smaller_than_a_patch_is_refused(plain):
         _decode(plain)
 
 
-@pytest.mark.parametrize("version", [2, 99, 0, -1])
-def test_another_version_says_so_before_anything_else(plain, version):
-    future = {"schema_version": version, "kind": plain["kind"], "shape": "unheard of"}
-    with pytest.raises(SchemaVersionError, match=f"schema version {version}.*reads up to 1") as caught:
-        _decode(future)
-    assert "Upgrade" in caught.value.remedy
+@pytest.mark.parametrize(
+    ("version", "says", "remedy"),
+    [(version, "reads up to 1", "Upgrade") for version in (2, 99)]
+    + [(version, "older edgead", "Write it again") for version in (0, -1)],
+)
+def test_another_version_says_so_before_anything_else(plain, version, says, remedy):
+    other = {"schema_version": version, "kind": plain["kind"], "shape": "unheard of"}
+    with pytest.raises(SchemaVersionError, match=f"schema version {version}") as caught:
+        _decode(other)
+    assert says in caught.value.problem
+    assert remedy in caught.value.remedy
 
 
 def test_the_other_kind_says_so(manifest):

@@ -114,3 +114,20 @@ def test_it_can_be_pinned(table, monkeypatch):
 
 def test_the_processor_has_a_name():
     assert measuring.cpu_name()
+
+
+def test_one_that_fails_while_running_leaves_nothing_behind(table, monkeypatch, unpinned_engine):
+    def fail(self, feeds):
+        raise RuntimeError("infer failed")
+
+    monkeypatch.setattr(Paced, "run", fail)
+    with pytest.raises(RuntimeError):
+        create_engine(b"graph", sample=SAMPLE)
+    assert all(made.closed for made in CREATED)
+
+
+def test_a_contest_with_an_absentee_is_not_remembered(table, unpinned_engine):
+    quick = table.pop("quick")
+    assert create_engine(b"graph", sample=SAMPLE).name == "steady"
+    table["quick"] = quick
+    assert create_engine(b"graph", sample=SAMPLE).name == "quick"

@@ -95,3 +95,27 @@ def test_bfloat16_where_there_is_none(sum_model, monkeypatch):
 def test_onnxruntime_has_no_bfloat16(sum_model):
     with pytest.raises(EngineUnavailableError, match="cannot run on 'cpu' in bf16"):
         create_engine(sum_model, "onnxruntime", EngineOptions(precision="bf16"))
+
+
+def test_closing_beside_a_run_lets_the_graph_go(sum_model):
+    left, right = np.arange(4, dtype=np.float32), np.ones(4, np.float32)
+    engine = create_engine(sum_model, "openvino", EngineOptions(threads=1))
+    engine.run({"left": left, "right": right})
+    request = engine._idle.get_nowait()
+    engine._idle.put(_ClosingRequest(request, engine))
+    engine.run({"left": left, "right": right})
+    assert engine._idle.qsize() == 0
+
+
+class _ClosingRequest:
+    """A request during which somebody closes the engine."""
+
+    def __init__(self, request, engine):
+        self.request, self.engine = request, engine
+
+    def infer(self, inputs):
+        self.request.infer(inputs)
+        self.engine.close()
+
+    def get_output_tensor(self, index):
+        return self.request.get_output_tensor(index)

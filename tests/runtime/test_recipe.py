@@ -110,6 +110,8 @@ def test_a_recipe_from_a_file(tmp_path):
         ("neighbours = 0", "neighbours"),
         ("worst_share = 0.0", "worst_share"),
         ("background_weight = 1.5", "background_weight"),
+        ("layer = 9", "no field layer"),
+        ("rotations_deg = " + "[" * 3000, "not TOML"),
     ],
 )
 def test_a_file_that_is_no_recipe(tmp_path, text, says):
@@ -122,3 +124,11 @@ def test_a_file_that_is_no_recipe(tmp_path, text, says):
 def test_a_recipe_file_that_is_not_there(tmp_path):
     with pytest.raises(RecipeError, match="cannot read"):
         find_recipe(str(tmp_path / "gone.toml"))
+
+
+def test_a_file_whose_name_is_no_text(tmp_path):
+    path = tmp_path / "mine\udce4.toml"
+    path.write_text("neighbours = 2")
+    assert find_recipe(str(path)).name == "mine?"
+    with pytest.raises(RecipeError, match="UTF-8"):
+        get_recipe("anomalydino").with_(name="mine\udce4")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from edgead_runtime import Recipe
 from edgead_runtime.enrollment import Progress, ignore_progress
 from edgead_runtime.errors import OutputError
 from edgead_runtime.files import output_error, write_atomic
+from edgead_runtime.pipeline import check_fits
 
 from edgead._version import __version__
 from edgead.evaluation.comparability import RunFacts
@@ -24,8 +25,9 @@ from edgead.evaluation.summary import Summary, summarize
 from edgead.jobs.evaluate.outputs import RunTexts, write_outputs
 from edgead.jobs.evaluate.unit import UnitTask, run_unit
 from edgead.jobs.evaluate.zero_shot import run_batch_unit
-from edgead.jobs.file_states import file_state
+from edgead.jobs.file_states import file_state, recipe_state, what_differs
 from edgead.records import shown_path, writable
+from edgead.screening.encoding import check_batch_fits
 from edgead.wording import blocks, sentence
 
 SETTINGS_JSON = "settings.json"
@@ -78,7 +80,9 @@ def evaluate(
         PictureError: With ``plan.strict``, a picture cannot be read.
     """
     categories = [plan.dataset.load(plan.root, name) for name in plan.objects]
-    encoder.feature_outputs(plan.recipe.layers)
+    check_fits(encoder, plan.recipe)
+    if 0 in plan.shots:
+        check_batch_fits(encoder, plan.recipe)
     settings = _run_settings(encoder, plan)
     prepare_folder(plan.out, settings, overwrite=plan.overwrite)
     runs = sum(len(plan.seeds_of(shots)) for shots in plan.shots)
@@ -122,9 +126,10 @@ def prepare_folder(out: Path, settings: dict[str, Any], *, overwrite: bool) -> N
             raise OutputError(
                 f"{out} holds files that are no evaluation, and they are not replaced", "Give another --out."
             )
-        if mark.read_text(encoding="utf-8", errors="replace") != text and not overwrite:
+        before = mark.read_text(encoding="utf-8", errors="replace")
+        if before != text and not overwrite:
             raise OutputError(
-                f"{out} holds an evaluation with other settings",
+                f"{out} holds an evaluation with other settings ({what_differs(before, text)})",
                 "Give another --out, or --overwrite to replace it.",
             )
     try:
@@ -186,7 +191,7 @@ def _run_settings(encoder: RememberingEncoder, plan: EvaluationPlan) -> dict[str
         "engine": encoder.engine_name,
         "weights": manifest.weights.source,
         "official_weights": manifest.weights.official,
-        "recipe": asdict(plan.recipe),
+        "recipe": recipe_state(plan.recipe),
         "pro_limit": plan.pro_limit,
         "edgead": __version__,
         "edgead_runtime": edgead_runtime.__version__,

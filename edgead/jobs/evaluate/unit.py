@@ -92,6 +92,8 @@ class Findings:
     times_threshold: dict[str, float] = field(default_factory=dict)
     """Score over threshold of the wrong verdicts."""
     unmarked: list[str] = field(default_factory=list)
+    noted: dict[str, list[str]] = field(default_factory=dict)
+    """Of how the pictures were inspected, what is worth a note; by file."""
 
 
 def run_unit(
@@ -130,9 +132,29 @@ def run_unit(
             findings.failed.append(as_problem(task.shown(sample.path), error))
         else:
             find(sample, frame, result, detector.calibration.pixel_threshold, task, findings, strict=strict)
+            if result.notes:
+                findings.noted[task.shown(sample.path)] = [writable(note) for note in result.notes]
         seen()
     references = [task.shown(path) for path in paths]
-    return conclude(task, findings, detector.mask, detector.threshold, references)
+    remarks = _alignment_remarks(detector, findings)
+    return conclude(task, findings, detector.mask, detector.threshold, references, remarks)
+
+
+def _alignment_remarks(detector: Detector, findings: Findings) -> list[str]:
+    """How often a recipe that aligns could not: its row may be one without any alignment."""
+    tried = [reference.alignment for reference in detector.references if reference.alignment is not None]
+    refused = sum(not alignment.found for alignment in tried)
+    remarks = []
+    if refused:
+        remarks.append(
+            f"{refused} of {count_of(len(tried), 'reference')} could not be aligned to the first one."
+        )
+    if findings.noted:
+        # Each note is about one reference and one picture.
+        notes = sum(map(len, findings.noted.values()))
+        pairs = len(findings.pictures) * len(detector.references)
+        remarks.append(f"{notes} of {pairs} alignments of a reference to a picture were refused.")
+    return remarks
 
 
 def find(

@@ -8,7 +8,6 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +20,7 @@ from edgead_runtime.files import output_error, write_atomic
 from edgead_runtime.manifest import MaskDecision
 
 from edgead._version import __version__
-from edgead.jobs.file_states import file_state
+from edgead.jobs.file_states import file_state, recipe_state, what_differs
 from edgead.jobs.own_folder import FolderKind, check_own_folder
 from edgead.jobs.results_folder import RESULTS
 from edgead.jobs.screen.record_log import Line, RecordLog
@@ -64,7 +63,7 @@ def screening_settings(encoder: Encoder, recipe: Recipe, paths: Sequence[Path]) 
         "made_by": _MAKES,
         "encoder": encoder.fingerprint,
         "engine": encoder.engine_name,
-        "recipe": asdict(recipe),
+        "recipe": recipe_state(recipe),
         "pictures": len(paths),
         "files": hashlib.sha256(json.dumps(listing).encode()).hexdigest(),
         "edgead": __version__,
@@ -178,10 +177,12 @@ class WorkFolder:
 def _prepare(folder: Path, settings: str, *, overwrite: bool) -> None:
     mark = folder / _SETTINGS_JSON
     try:
-        if mark.exists() and mark.read_text(encoding="utf-8", errors="replace") != settings:
+        before = mark.read_text(encoding="utf-8", errors="replace") if mark.exists() else settings
+        if before != settings:
             if not overwrite:
                 raise OutputError(
-                    f"{folder.parent} holds an unfinished screening with other settings or pictures",
+                    f"{folder.parent} holds an unfinished screening with other settings or pictures "
+                    f"({what_differs(before, settings)})",
                     "Give another folder after -o, or --overwrite to start anew.",
                 )
             shutil.rmtree(folder)

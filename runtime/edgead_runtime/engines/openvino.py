@@ -76,7 +76,8 @@ class OpenVinoEngine:
             name: np.array(request.get_output_tensor(index).data)
             for index, name in enumerate(self._output_names)
         }
-        self._idle.put(request)
+        if self._compiled is compiled:  # not closed meanwhile: a request keeps the graph alive
+            self._idle.put(request)
         return outputs
 
     def close(self) -> None:
