@@ -1,11 +1,15 @@
 """The statistics of a benchmark, and what is said of doubtful ones."""
 
+from typing import ClassVar
+
 import msgspec
 import numpy as np
 import pytest
+from edgead_runtime.enrollment import ignore_progress
+from edgead_runtime.errors import PictureError
 
 from edgead.jobs.bench.machine import Machine
-from edgead.jobs.bench.measuring import caller_counts
+from edgead.jobs.bench.measuring import caller_counts, latencies, throughput
 from edgead.jobs.bench.remarks import remarks, temperature_remark
 from edgead.jobs.bench.statistics import paired_ratio, spread, unpaired_ratio
 
@@ -87,3 +91,27 @@ def test_callers_that_are_tried():
     assert caller_counts(0.5) == [1, 2]
     assert caller_counts(2) == [1, 2]
     assert caller_counts(64) == [1, 2, 8]
+
+
+def test_a_frame_that_fails_in_a_thread_is_an_error_of_the_run():
+    def detector(frame):
+        raise PictureError("a frame is bad", "Take another.")
+
+    with pytest.raises(PictureError, match="bad"):
+        throughput(detector, [np.zeros((2, 2, 3), np.uint8)], callers=2, count=100)
+
+
+def test_turns_are_shared_and_each_is_first_equally_often():
+    called = []
+
+    class Answer:
+        map = None
+        timings_ms: ClassVar = {"encode": 1.0}
+
+    def detector(name):
+        return lambda frame: called.append(name) or Answer()
+
+    columns = latencies([detector("a"), detector("b")], [None], 4, "measure", ignore_progress)
+    assert called == ["a", "b", "b", "a", "a", "b", "b", "a"]
+    assert [list(each) for each in columns] == [["encode", "total"]] * 2
+    assert columns[0]["encode"] == [1.0] * 4

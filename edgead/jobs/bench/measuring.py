@@ -68,21 +68,26 @@ def throughput(detector: Detector, frames: Sequence[Frame], callers: int, count:
     """
     numbers = itertools.count()
     failures: list[Exception] = []
+    stopped = threading.Event()
 
     def work() -> None:
         try:
             # next() of a counter is one step of the interpreter: no two threads get the same number.
-            while (number := next(numbers)) < count:
+            while (number := next(numbers)) < count and not stopped.is_set():
                 inspect_timed(detector, frames[number % len(frames)])
         except Exception as error:  # noqa: BLE001  (raised again by whoever waits for the thread)
             failures.append(error)
+            stopped.set()
 
     threads = [threading.Thread(target=work) for _ in range(callers)]
     start = time.perf_counter()
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:
+        stopped.set()  # Ctrl-C ends the threads too, at their next frame
     seconds = time.perf_counter() - start
     if failures:
         raise failures[0]
