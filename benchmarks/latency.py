@@ -70,6 +70,17 @@ def _times_faster(reference: Times, times: Times) -> str:
     return f"{ratio.ratio:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
+def ratios_table(taken: Taken) -> str:
+    """How many times as long each other way takes as each of edgead's, whole frames."""
+    ours = [name for name in taken.times if name in WAYS and WAYS[name].module == "ours"]
+    rows: list[list[object]] = [
+        [WAYS[name].title, *(_times_faster(times, taken.times[own]) for own in ours)]
+        for name, times in taken.times.items()
+        if name in WAYS and name not in ours
+    ]
+    return table(["takes, times as long as", *(WAYS[own].title for own in ours)], rows)
+
+
 def agreement_table(taken: Taken) -> str:
     """A line a way: how far its scores and distances are from the release's; frames but the reference."""
     wanted = taken.results[_RELEASE][1:]
@@ -113,7 +124,7 @@ def take(resolution: int, names: Sequence[str], frames: int) -> Taken:
 
 def report(taken: Taken) -> str:
     """All tables of one resolution."""
-    parts = [latency_table(taken)]
+    parts = [latency_table(taken), ratios_table(taken)]
     if _RELEASE in taken.results:
         parts += ["How far each is from the release's way, on seven other frames:", agreement_table(taken)]
     parts += ["The encoders over their floor:", floors_table(taken)]
