@@ -20,7 +20,7 @@ _BINS = 40
 _BAR_ROW = 62
 _OVER_THE_WORST = 1.06
 _PERCENTILES = (50, 95, 99)
-_MIN_LABEL_SHARE = 0.05
+_WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -126,17 +126,18 @@ def _draw_stages(canvas: Canvas, series: Sequence[LatencySeries], top: float) ->
         canvas.text(_LEFT + 16, top + 27 + _BAR_ROW * row, each.name, TICK_SIZE, INK)
         y = top + 34 + _BAR_ROW * row
         x = float(_LEFT)
-        whole = sum(each.stages_ms.values()) or 1.0
         left_out = []
-        for number, (stage, value) in enumerate(each.stages_ms.items()):
+        dark = False
+        for stage, value in each.stages_ms.items():
             width = value / longest * (_RIGHT - _LEFT)
-            shade = SERIES[row % len(SERIES)] if number % 2 else GRID
-            canvas.box(x, y, width, 16, shade)
             label = f"{stage} {value:.1f}"
-            if canvas.text_width(label, TICK_SIZE) + 8 < width and value > _MIN_LABEL_SHARE * whole:
-                canvas.text(x + 4, y + 12, label, TICK_SIZE, INK if shade == GRID else (255, 255, 255))
+            if width >= 1:  # what cannot be seen must not make its neighbours look alike
+                canvas.box(x, y, width, 16, SERIES[row % len(SERIES)] if dark else GRID)
+            if canvas.text_width(label, TICK_SIZE) + 8 < width:
+                canvas.text(x + 4, y + 12, label, TICK_SIZE, _WHITE if dark else INK)
             else:
                 left_out.append(label)
+            dark ^= width >= 1
             x += width
         if left_out:
             canvas.text(_LEFT, y + 30, "the thin ones: " + ", ".join(left_out) + " ms", TICK_SIZE, SOFT)
