@@ -16,7 +16,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make lint    ruff, mypy --strict and the import rules"
 	@echo "make wheels  build the three wheels into dist/"
-	@echo "make bench   measure latency, memory and accuracy on this machine"
+	@echo "make bench   measure edgead beside others on this machine, and how it grows: docs/benchmarks.md"
 
 $(READY): $(PROJECTS) constraints/dev.txt
 	@echo "Setting up $(VENV): about 1.5 GB with a CPU build of torch, several more with a CUDA one"
@@ -52,7 +52,8 @@ wheels: $(DEV)
 	done
 
 bench: $(DEV)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.all $(BENCH)
+	$(BIN)/python -m benchmarks.footprint
 
 clean:
 	rm -rf $(VENV) dist edgead-demo

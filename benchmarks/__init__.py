@@ -1,1 +1,1 @@
-"""What edgead costs and what it finds, measured on the machine at hand. ``python -m benchmarks`` runs all."""
+"""What edgead costs and what it finds, measured on the machine at hand. See docs/benchmarks.md."""

@@ -1,4 +1,4 @@
-"""Run the benchmarks that need no data of one's own."""
+"""Latency at two resolutions and size; ``python -m benchmarks.all`` measures much more."""
 
 from benchmarks import footprint, latency
 

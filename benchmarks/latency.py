@@ -1,94 +1,135 @@
-"""Latency per frame by stage, and peak memory, beside the way of AnomalyDINO's release.
+"""Latency per frame by stage, peak memory and agreement of edgead and of what people use today.
 
     python -m benchmarks.latency --resolutions 448 224 --frames 60
+    python -m benchmarks.latency --ways release edgead-openvino --with-anomalib
 
-Both pipelines run in processes of their own and take turns frame block by frame block, so that a slow
-minute of the machine hits both. A 1024 x 1024 photograph in memory to score and 1024 x 1024 map; all twelve
-blocks of ViT-S/14; one reference in eight rotations; fp32; no mask.
+All run in processes of their own and take turns, a few frames each, so that a slow minute of the machine hits
+all. A 1024 x 1024 photograph in memory to score and 1024 x 1024 map; all twelve blocks of ViT-S/14; one
+reference in eight rotations; no mask. The floor is a large matrix product, measured in turns with the rest.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from edgead_runtime import Detector, get_recipe, read_picture
+import numpy as np
+from scipy.stats import spearmanr
 
-from benchmarks.common import OUT, encoder_bundle, machine, save, table, write_frames
+from benchmarks.baselines.ways import FLOORS, WAYS
+from benchmarks.common import machine, save, table
+from benchmarks.floors import encoder_gflop, floors_table, gflops
+from benchmarks.interleaved import Taken, Times, take_turns
+from benchmarks.work import job_for
+from edgead.jobs.bench.statistics import paired_ratio, spread
 
 _STAGES = ("preprocess", "encode", "search", "score", "map", "total")
-_BLOCK = 10
-_ALL_BLOCKS = 12
+_RELEASE = "release"
+OWN_WAYS = tuple(name for name, way in WAYS.items() if not way.anomalib)
 
 
-class Worker:
-    """A pipeline in a process of its own."""
+def totals(times: Times) -> list[float]:
+    """Whole frames in their order."""
+    return [frame["total"] for frame in times]
 
-    def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parent.parent,
+
+def median(times: Times, stage: str) -> float | None:
+    """Of one stage; ``None`` where the way does not tell it apart."""
+    found = [frame[stage] for frame in times if stage in frame]
+    return statistics.median(found) if found else None
+
+
+def latency_table(taken: Taken) -> str:
+    """A line a way: medians by stage, p99 and how many times faster than the release."""
+    rows: list[list[object]] = []
+    reference = taken.times.get(_RELEASE)
+    for name, times in taken.times.items():
+        if name not in WAYS:
+            continue
+        stages = [median(times, stage) for stage in _STAGES]
+        if stages[1] is None:  # anomalib's graph has everything in it
+            stages[1] = median(times, "model")
+        peak = taken.peak_mb[name]
+        rows.append(
+            [
+                WAYS[name].title,
+                *("-" if value is None else f"{value:.1f}" for value in stages),
+                f"{spread(totals(times)).p99_ms:.0f}",
+                "-" if reference is None else _times_faster(reference, times),
+                "-" if peak is None else f"{peak:.0f}",
+            ]
         )
-        while (line := self._readline()) != "ready":
-            print(line)
-
-    def _readline(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the worker ended with exit code {self._process.wait()}")
-        return line.strip()
-
-    def ask(self, request: str) -> Any:
-        """Send a request and wait for its answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(request + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._readline())
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
+    header = ["way", *(f"{stage} ms" for stage in _STAGES), "p99 ms", "faster than the release", "peak MB"]
+    return table(header, rows)
 
 
-def measure(resolution: int, frames: int) -> dict[str, Any]:
-    """Time both pipelines at one resolution."""
-    paths = write_frames(OUT / "frames")
-    detector_path = OUT / f"latency_{resolution}.edgead"
-    recipe = get_recipe("anomalydino").with_(mask="off")
-    bundle = encoder_bundle(resolution, (_ALL_BLOCKS,))
-    with Detector.enroll(bundle, [read_picture(paths[0])], recipe=recipe) as detector:
-        detector.save(detector_path)
-    names = [str(path) for path in paths]
-    workers = {
-        "edgead": Worker("edgead", str(detector_path), *names),
-        "release": Worker("release", str(resolution), str(_ALL_BLOCKS), *names),
+def _times_faster(reference: Times, times: Times) -> str:
+    ratio = paired_ratio(totals(reference), totals(times))
+    return f"{ratio.ratio:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def ratios_table(taken: Taken) -> str:
+    """How many times as long each other way takes as each of edgead's, whole frames."""
+    ours = [name for name in taken.times if name in WAYS and WAYS[name].module == "ours"]
+    rows: list[list[object]] = [
+        [WAYS[name].title, *(_times_faster(times, taken.times[own]) for own in ours)]
+        for name, times in taken.times.items()
+        if name in WAYS and name not in ours
+    ]
+    return table(["takes, times as long as", *(WAYS[own].title for own in ours)], rows)
+
+
+def agreement_table(taken: Taken) -> str:
+    """A line a way: how far its scores and distances are from the release's; frames but the reference."""
+    wanted = taken.results[_RELEASE][1:]
+    rows: list[list[object]] = []
+    for name, results in taken.results.items():
+        if name not in WAYS or name == _RELEASE or results[0]["distances"] is None:
+            continue
+        found = results[1:]
+        errors = [abs(one["score"] / other["score"] - 1) for one, other in zip(found, wanted, strict=True)]
+        ranks = [
+            float(spearmanr(one["distances"], other["distances"]).statistic)
+            for one, other in zip(found, wanted, strict=True)
+        ]
+        rows.append(
+            [
+                WAYS[name].title,
+                f"{np.median(ranks):.4f} / {min(ranks):.4f}",
+                f"{np.median(errors):.2%} / {max(errors):.2%}",
+            ]
+        )
+    header = ["way", "Spearman of the distances, median / worst", "error of the score, median / worst"]
+    return table(header, rows)
+
+
+def as_data(taken: Taken) -> dict[str, Any]:
+    """Everything that was measured, as plain data."""
+    return {
+        "resolution": taken.job.resolution,
+        "times_ms": taken.times,
+        "peak_memory_mb": taken.peak_mb,
+        "failed": taken.failed,
+        "encoder_gflop": encoder_gflop(taken.job.resolution),
+        "gflops": {precision: gflops(taken, precision) for precision in ("fp32", "bf16")},
     }
-    times: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
-    for _ in range(max(1, frames // _BLOCK)):
-        for name, worker in workers.items():
-            times[name] += worker.ask(str(_BLOCK))
-    memory = {name: worker.ask("memory") for name, worker in workers.items()}
-    for worker in workers.values():
-        worker.close()
-    return {"resolution": resolution, "times_ms": times, "peak_memory_mb": memory}
 
 
-def _median(times: list[dict[str, float]], stage: str) -> float:
-    return statistics.median(frame.get(stage, 0.0) for frame in times)
+def take(resolution: int, names: Sequence[str], frames: int) -> Taken:
+    """Time ways at one resolution, and the floors with them."""
+    return take_turns([*names, *FLOORS], job_for(resolution), frames)
 
 
-def _p99(times: list[dict[str, float]]) -> float:
-    totals = sorted(frame["total"] for frame in times)
-    return totals[min(len(totals) - 1, round(0.99 * len(totals)))]
+def report(taken: Taken) -> str:
+    """All tables of one resolution."""
+    parts = [latency_table(taken), ratios_table(taken)]
+    if _RELEASE in taken.results:
+        parts += ["How far each is from the release's way, on seven other frames:", agreement_table(taken)]
+    parts += ["The encoders over their floor:", floors_table(taken)]
+    parts += [f"{WAYS[name].title if name in WAYS else name}: {why}" for name, why in taken.failed.items()]
+    return "\n\n".join(part for part in parts if part)
 
 
 def main() -> None:
@@ -98,26 +139,18 @@ def main() -> None:
     )
     parser.add_argument("--resolutions", type=int, nargs="+", default=[448, 224])
     parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(OWN_WAYS))
+    parser.add_argument("--with-anomalib", action="store_true", help="make its environment (6.5 GB)")
     options = parser.parse_args()
-    results = [measure(resolution, options.frames) for resolution in options.resolutions]
-    rows = []
-    for result in results:
-        release_total = _median(result["times_ms"]["release"], "total")
-        for name, times in result["times_ms"].items():
-            rows.append(
-                [
-                    result["resolution"],
-                    name,
-                    *(f"{_median(times, stage):.1f}" for stage in _STAGES),
-                    f"{_p99(times):.0f}",
-                    f"{release_total / _median(times, 'total'):.2f}x",
-                    f"{result['peak_memory_mb'][name]:.0f}",
-                ]
-            )
-    header = ["res", "pipeline", *(f"{stage} ms" for stage in _STAGES), "p99 ms", "ratio", "peak MB"]
+    names = list(options.ways)
+    if options.with_anomalib:
+        names += [name for name, way in WAYS.items() if way.anomalib and name not in names]
+    taken = [take(resolution, names, options.frames) for resolution in options.resolutions]
     facts = machine()
-    text = f"Medians on {facts['cores']} cores of {facts['cpu']}; ratio: to the release's way, same run.\n\n"
-    save("latency", text + table(header, rows), {"results": results})
+    parts = [f"Medians of {options.frames} frames on {facts['cores']} cores of {facts['cpu']}."]
+    for each in taken:
+        parts += [f"**{each.job.resolution} x {each.job.resolution}**", report(each)]
+    save("latency", "\n\n".join(parts), {"results": [as_data(each) for each in taken]})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from edgead._version import __version__
 from edgead.cli import exit_codes
+from edgead.cli.bench import bench
 from edgead.cli.demo import demo
 from edgead.cli.detect import detect
 from edgead.cli.enroll import enroll
@@ -66,6 +67,7 @@ app.command(epilog=exit_codes.EXPLANATION)(detect)
 app.command(epilog=exit_codes.EXPLANATION)(screen)
 app.command("eval", cls=SeveralValues, epilog=exit_codes.EXPLANATION)(evaluate)
 app.command(epilog=exit_codes.EXPLANATION)(demo)
+app.command()(bench)
 app.command()(recipes)
 
 

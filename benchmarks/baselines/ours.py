@@ -1,0 +1,24 @@
+"""edgead: the runtime alone. Neither torch nor onnx is imported in its process."""
+
+from __future__ import annotations
+
+import time
+
+from edgead_runtime import Detector
+from edgead_runtime.engines import EnginePrecision
+
+from benchmarks.baselines.job import Frame, Inspect, Inspected, Job
+
+
+def make(job: Job, *, engine: str, precision: EnginePrecision = "fp32") -> Inspect:
+    """A detector, loaded as a line loads it."""
+    detector = Detector.load(job.detector, engine=engine, precision=precision, any_size=True)
+
+    def inspect(frame: Frame) -> Inspected:
+        start = time.perf_counter()
+        result = detector(frame)
+        _ = result.map
+        total = (time.perf_counter() - start) * 1e3
+        return Inspected({**result.timings_ms, "total": total}, result.score, result.patch_distances.ravel())
+
+    return inspect
