@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgead_runtime import Detector, Encoder
+from edgead_runtime import Detector, Encoder, Result
 from edgead_runtime.errors import EngineUnavailableError
 from edgead_runtime.images import Frame
 
@@ -43,17 +43,14 @@ def enroll(bundle: Path, rows: int, path: Path) -> None:
 
 def compare(
     path: Path, bundle: Path, engine: str, precision: Any, frames: Sequence[Frame], turns: int
-) -> Any:
-    """Median milliseconds of each way, and the results of both."""
+) -> tuple[dict[str, float], float, list[list[Result]]]:
+    """Median milliseconds of each way and of the resize, and the results of both ways."""
     encoders = [
         Encoder.load(bundle, engine=engine, precision=precision, fused=fused) for fused in (False, True)
     ]
     staged, fused = (Detector.load(path, encoder=encoder) for encoder in encoders)
-    ways: dict[str, Callable[[Frame], Any]] = {
-        "stages": staged,
-        "graph": fused,
-        "encoder": encoders[1].encode,
-    }
+    encode = encoders[1].encode
+    ways: dict[str, Callable[[Frame], Any]] = {"stages": staged, "graph": fused, "encoder": encode}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):
         for name, way in ways.items():
@@ -70,8 +67,8 @@ def compare(
     return medians, preprocess, results
 
 
-def row(
-    medians: dict[str, float], preprocess: float, found: Sequence[Any], exact: Sequence[Any]
+def figures(
+    medians: dict[str, float], preprocess: float, found: Sequence[Result], exact: Sequence[Result]
 ) -> list[str]:
     """The figures of one line."""
     graph, encode = medians["graph"], medians["encoder"] - preprocess
@@ -105,7 +102,7 @@ def main() -> None:
         bundle = encoder_bundle(resolution, (options.layer,), fuse=True)
         for size in options.rows:
             frames = real_frames()
-            exact: Sequence[Any] = ()
+            exact: list[Result] = []
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "part.edgead"
                 enroll(bundle, size, path)
@@ -120,10 +117,9 @@ def main() -> None:
                         print(error)
                         continue
                     exact = exact or staged
-                    rows.append(
-                        (resolution, size, f"{engine} {precision}", *row(medians, preprocess, fused, exact))
-                    )
-                    print(*rows[-1])
+                    line = figures(medians, preprocess, fused, exact)
+                    rows.append((resolution, size, f"{engine} {precision}", *line))
+                    print(*rows[-1], flush=True)
     header = (
         "res",
         "bank",
