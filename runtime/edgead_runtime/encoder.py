@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,9 @@ class Encoder:
     searches, and the weights are in memory once.
     """
 
+    takes_frame_graph: ClassVar[bool] = True
+    """Whether :meth:`load` takes the frame graph of a bundle that has one."""
+
     def __init__(self, bundle: EncoderBundle, engine: Engine, frame_file: FrameFile | None = None) -> None:
         self.bundle = bundle
         self.manifest: EncoderManifest = bundle.manifest
@@ -101,7 +104,7 @@ class Encoder:
         opened = bundle if isinstance(bundle, EncoderBundle) else EncoderBundle.open(bundle)
         manifest, entry = opened.manifest, opened.manifest.input
         random = np.random.default_rng(0)
-        frame_file = manifest.frame if fused else None
+        frame_file = manifest.frame if fused and cls.takes_frame_graph else None
         if frame_file is None:
             options = EngineOptions(device=device, threads=threads, precision=precision)
             # Of the size and spread that pictures have: zeros would be faster on some processors.
