@@ -44,7 +44,7 @@ class Amount:
 
 FULL = Amount(60, 30, scaling.RESOLUTIONS, scaling.REFERENCES, scaling.CAMERAS, anomalib=False)
 QUICK = Amount(3, 3, (224, 448), (1, 5), (1, 2), anomalib=False)
-_SHOWN_STAGES = ("preprocess", "encode", "model", "search", "score", "map")
+_SHOWN_STAGES = ("preprocess", "frame", "encode", "model", "search", "score", "map")
 
 
 def baselines(amount: Amount, resolution: int, images: Path) -> str:

@@ -16,20 +16,24 @@ from edgead_runtime.images import Frame, encode_png
 OUT = Path(__file__).parent / "out"
 
 
-def encoder_bundle(resolution: int, layers: tuple[int, ...] = ()) -> Path:
+def encoder_bundle(resolution: int, layers: tuple[int, ...] = (), *, fuse: bool = False) -> Path:
     """Folder of a ``dinov2_s`` encoder bundle; exported on the first call.
 
     Args:
         resolution: Side in pixels.
         layers: Empty for the weights' default layer.
+        fuse: With a frame graph.
     """
     from edgead_export.export import ExportOptions, export_encoder
 
     name = f"dinov2_s_{resolution}" + "".join(f"_{layer}" for layer in layers)
+    name += "_fused" if fuse else ""
     folder = OUT / "encoders" / name
     if not (folder / "manifest.json").is_file():
         print(f"exporting {name}")
-        export_encoder(ExportOptions("dinov2_s", folder, str(resolution), layers=layers), note=print)
+        export_encoder(
+            ExportOptions("dinov2_s", folder, str(resolution), layers=layers, fuse=fuse), note=print
+        )
     return folder
 
 

@@ -48,6 +48,13 @@ def export(
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Let the batch size be chosen when running.")
     ] = False,
+    fuse: Annotated[
+        bool,
+        typer.Option(
+            "--fuse",
+            help="Also write frame.onnx, a whole frame as one graph; detectors then run that.",
+        ),
+    ] = False,
     fit: Annotated[
         Fit,
         typer.Option(help="crop: the papers' rule, aspect kept; stretch: squeeze the whole frame in."),
@@ -89,6 +96,7 @@ def export(
             fit=fit.value,
             opset=opset,
             dynamic_batch=dynamic_batch,
+            fuse=fuse,
             parity_images=parity_images,
             overwrite=overwrite,
             progress=not quiet,
@@ -117,6 +125,12 @@ def say_parity(terminal: Terminal, report: ParityReport) -> None:
         )
     verdict = "agrees" if report.passed else "does NOT agree"
     terminal.say(f"  It {verdict} with torch (limit: cosine min {report.limits.cosine_min}).")
+    if report.frame is not None:
+        frame = report.frame
+        terminal.say(
+            f"  The frame graph agrees with the stages: distances within {frame.distance_error_max:.1e}, "
+            f"scores {frame.score_error_max:.1e}, maps {frame.map_error_max:.1e}."
+        )
 
 
 def _summary(outcome: ExportOutcome) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgead.records import InspectedPicture, PictureRecord
 
-_STAGES = ("preprocess", "encode", "search", "mask", "score", "map")
+_STAGES = ("preprocess", "frame", "encode", "align", "search", "mask", "score", "map")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ class RememberingEncoder(Encoder):
     again. Not for timing: a remembered frame takes no time.
     """
 
+    takes_frame_graph = False
+    """A frame graph gives distances, of which there is nothing to remember."""
+
     def __init__(self, bundle: EncoderBundle, engine: Engine, *, memory_bytes: int = MEMORY_BYTES) -> None:
         super().__init__(bundle, engine)
         self._free = self._memory_bytes = memory_bytes

@@ -207,4 +207,6 @@ def patch_truth(
 
 
 def _search_ms(result: Result) -> float:
-    return sum(time for stage, time in result.timings_ms.items() if stage not in ("preprocess", "encode"))
+    return sum(
+        time for stage, time in result.timings_ms.items() if stage not in ("preprocess", "encode", "frame")
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import import_module
 from io import BytesIO
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 import onnx
 from edgead_runtime.files import atomic_folder, sha256_bytes
+from edgead_runtime.frame_graph import block_rows_for
 from edgead_runtime.manifest import (
     ENCODER_SCHEMA_VERSION,
     AttentionOutput,
@@ -22,6 +24,7 @@ from edgead_runtime.manifest import (
     EncoderManifest,
     FeatureOutput,
     Fit,
+    FrameFile,
     Precision,
     Preprocess,
     encode_manifest,
@@ -31,6 +34,8 @@ from edgead_export._version import __version__
 from edgead_export.backbones import BackboneSpec, get_backbone
 from edgead_export.encoder_module import ATTENTION_OUTPUT, PatchEncoder, feature_output
 from edgead_export.errors import PrecisionError
+from edgead_export.frame_parity import compare_frame
+from edgead_export.fusing import fuse, fused_feature
 from edgead_export.parity import ParityReport, compare, parity_pictures
 from edgead_export.parity_picture import draw_parity
 from edgead_export.resolution import Resolution, parse_resolution
@@ -48,6 +53,7 @@ from edgead_export.weights.sources import LoadedWeights, load_weights
 Say = Callable[[str], None]
 
 _FILE_NAME = "encoder.onnx"
+_FRAME_FILE_NAME = "frame.onnx"
 # Asked as modules: onnxruntime comes in several distributions.
 _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 
@@ -69,6 +75,8 @@ class ExportOptions:
     fit: Fit = "crop"
     opset: int = DEFAULT_OPSET
     dynamic_batch: bool = False
+    fuse: bool = False
+    """Also write the frame graph: a whole frame, from bytes to score and map."""
     parity_images: Path | None = None
     overwrite: bool = False
     progress: bool = True
@@ -144,7 +152,7 @@ def build_bundle(
     Raises:
         WeightsError: The weights do not fit the backbone.
         TraceError: The encoder cannot be written as ONNX.
-        ParityError: The file does not compute what torch does.
+        ParityError: A file does not compute what torch does.
     """
     size = resolution.height, resolution.width
     layers = options.layers or (weights.default_layer,)
@@ -168,6 +176,12 @@ def build_bundle(
     stage("parity")
     report, maps = compare(encoder, onnx_file, draft, pictures, options.precision)
     report.require_passed()
+    frame_file = b""
+    if options.fuse:
+        stage("fusing")
+        frame_file = finish(fuse(model, draft), {**_metadata(draft), "edgead.graph": "frame"})
+        report = replace(report, frame=compare_frame(frame_file, onnx_file, draft, pictures))
+        report.require_passed()
     stage("writing")
     manifest = msgspec.structs.replace(
         draft,
@@ -179,14 +193,28 @@ def build_bundle(
                 bytes=len(onnx_file),
             )
         ],
+        frame=_frame_entry(draft, frame_file, options) if options.fuse else None,
     )
     (folder / _FILE_NAME).write_bytes(onnx_file)
+    if options.fuse:
+        (folder / _FRAME_FILE_NAME).write_bytes(frame_file)
     (folder / "parity.json").write_bytes(report.to_json())
     drawn = BytesIO()
     draw_parity(report, maps).save(drawn, "PNG")
     (folder / "parity.png").write_bytes(drawn.getvalue())
     (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     return manifest, report
+
+
+def _frame_entry(manifest: EncoderManifest, data: bytes, options: ExportOptions) -> FrameFile:
+    return FrameFile(
+        precision=_check_precision(options.precision),
+        path=_FRAME_FILE_NAME,
+        sha256=sha256_bytes(data),
+        bytes=len(data),
+        layer=fused_feature(manifest).layer,
+        block_rows=block_rows_for(math.prod(manifest.grid)),
+    )
 
 
 def _check_precision(precision: str) -> Precision:
@@ -243,7 +271,7 @@ def _metadata(manifest: EncoderManifest) -> dict[str, str]:
     same bytes and thereby the same fingerprint.
     """
     facts: dict[str, Any] = msgspec.to_builtins(manifest)
-    for field in ("files", "created", "tools"):
+    for field in ("files", "frame", "created", "tools"):
         del facts[field]
     return {
         "edgead": msgspec.json.encode(facts).decode(),

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgead_export.encoder_module import ATTENTION_OUTPUT, PatchEncoder
 from edgead_export.errors import ParityError
+from edgead_export.frame_parity import FrameParity
 from edgead_export.tracing import INPUT_NAME
 
 Floats = NDArray[np.float32]
@@ -85,13 +86,15 @@ class ParityReport:
     score_error_max: float
     passed: bool
     rows: tuple[OutputParity, ...]
+    frame: FrameParity | None = None
+    """Of the frame graph with the stages, where one was made."""
 
     def to_json(self) -> bytes:
         """The report as indented JSON."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def require_passed(self) -> None:
-        """Refuse the file if it does not agree.
+        """Refuse the files if they do not agree.
 
         Raises:
             ParityError: A limit is broken.
@@ -103,6 +106,14 @@ class ParityReport:
                 f"{self.rank_correlation_min:.4f} (limit {self.limits.rank_correlation_min}), "
                 f"score error {self.score_error_max:.2%} (limit {self.limits.score_error_max:.1%})",
                 "Nothing was written. Try another torch or ONNX Runtime release, or report this.",
+            )
+        if self.frame is not None and not self.frame.passed:
+            raise ParityError(
+                f"the frame graph does not agree with the stages: distances differ by up to "
+                f"{self.frame.distance_error_max:.1e}, scores by {self.frame.score_error_max:.1e} (limit "
+                f"{self.frame.distance_limit:.0e}), maps by {self.frame.map_error_max:.1e} (limit "
+                f"{self.frame.map_limit:.0e})",
+                "Nothing was written. Export without --fuse, or report this.",
             )
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from edgead_runtime.bank import Reference
+from edgead_runtime.blocked_bank import BlockedBank
 from edgead_runtime.calibration import by_hand, check_rate, check_threshold
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
@@ -29,6 +30,7 @@ from edgead_runtime.enrollment import (
 )
 from edgead_runtime.errors import BundleError, EdgeadError, EnrollmentError, FrameSizeError, RecipeError
 from edgead_runtime.explanation import Explanation, check_explainable, explain
+from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
 from edgead_runtime.manifest import Calibration, MaskDecision
 from edgead_runtime.memory import Memory
@@ -46,6 +48,8 @@ class _State:
 
     memory: Memory
     calibration: Calibration
+    bank: BlockedBank | None
+    """The memory as the frame graph searches it, where the method goes that way."""
 
 
 class Detector:
@@ -71,7 +75,7 @@ class Detector:
         any_size: bool = False,
     ) -> None:
         self._pipeline = pipeline
-        self._state = _State(memory, calibration)
+        self._state = _State(memory, calibration, bank_for(pipeline, memory))
         self._lock = threading.Lock()
         self._owns_encoder = owns_encoder
         self._loaded_by: Callable[[], Detector] | None = None
@@ -149,6 +153,7 @@ class Detector:
         device: Device = "cpu",
         threads: int | None = None,
         precision: EnginePrecision = "fp32",
+        fused: bool = True,
         any_size: bool = False,
     ) -> Detector:
         """Load a ``.edgead`` file.
@@ -161,6 +166,7 @@ class Detector:
             device: See :meth:`Encoder.load`.
             threads: See :meth:`Encoder.load`.
             precision: See :meth:`Encoder.load`.
+            fused: See :meth:`Encoder.load`.
             any_size: Accept frames of another size than the references.
 
         Raises:
@@ -179,7 +185,9 @@ class Detector:
         else:
             opened = locate_encoder(path, bundle) if encoder is None else EncoderBundle.open(encoder)
             check_encoder(path, bundle.manifest.encoder, opened.manifest.fingerprint(), opened.source)
-            loaded = Encoder.load(opened, engine=engine, device=device, threads=threads, precision=precision)
+            loaded = Encoder.load(
+                opened, engine=engine, device=device, threads=threads, precision=precision, fused=fused
+            )
         with _closed_on_failure(loaded if owned else None):
             recipe = _recipe_of(bundle.manifest.recipe, path)
             detector = cls(
@@ -198,6 +206,7 @@ class Detector:
             device=device,
             threads=threads,
             precision=precision,
+            fused=fused,
             any_size=any_size,
         )
         return detector
@@ -245,12 +254,15 @@ class Detector:
             PictureError: It is not such an array.
             FrameSizeError: Its size differs from that of all references and ``any_size`` is off.
         """
-        return self._inspect(frame).result
-
-    def _inspect(self, frame: Frame) -> Inspection:
         check_frame(frame)
         self.check_frame_size(frame)
         state = self._state
+        if state.bank is None:
+            return self._inspect(frame, state).result
+        return inspect_fused(self._pipeline, frame, state.bank, state.calibration, self.provenance)
+
+    def _inspect(self, frame: Frame, state: _State) -> Inspection:
+        """By the stages, keeping what they made."""
         return inspect(self._pipeline, frame, state.memory, state.calibration, self.provenance)
 
     def explain(self, frame: Frame, limit: int = 3) -> tuple[Result, tuple[Explanation, ...]]:
@@ -266,7 +278,9 @@ class Detector:
             FrameSizeError: Its size differs from that of all references and ``any_size`` is off.
         """
         check_explainable(self.recipe)
-        inspection = self._inspect(frame)
+        check_frame(frame)
+        self.check_frame_size(frame)
+        inspection = self._inspect(frame, self._state)
         return inspection.result, explain(self._pipeline, inspection, frame, limit)
 
     def check_frame_size(self, frame: Frame) -> None:
@@ -288,7 +302,7 @@ class Detector:
     # -- learning --------------------------------------------------------------------------------------
 
     def add_good(self, frame: Picture | Frame, name: str | None = None) -> str:
-        """Add a good part to the bank; the next call knows it. Nothing is rebuilt or copied.
+        """Add a good part to the bank; the next call knows it. Nothing is rebuilt.
 
         The thresholds stay as they are; :meth:`recalibrate` renews them.
 
@@ -324,7 +338,9 @@ class Detector:
         check_distinct([*known, (name, digest)])
 
     def _change(self, **changes: Any) -> None:
-        """Replace the state; the file it was loaded from no longer says what it is."""
+        """Replace the state; the file it was loaded from no longer says what it is. Under the lock."""
+        if "memory" in changes:
+            changes["bank"] = bank_for(self._pipeline, changes["memory"], self._state.bank)
         self._state = replace(self._state, **changes)
         self._loaded_by = None
 

@@ -86,6 +86,8 @@ def write_bundle(
         payload[ENCODER_FOLDER + MANIFEST_NAME] = encode_manifest(encoder.manifest)
         reference = encoder.manifest.file("fp32")
         payload[ENCODER_FOLDER + reference.path] = encoder.read_model()
+        if encoder.manifest.frame is not None:
+            payload[ENCODER_FOLDER + encoder.manifest.frame.path] = encoder.read_frame_graph()
     members = {name: Member(sha256=sha256_bytes(data), bytes=len(data)) for name, data in payload.items()}
     complete = msgspec.structs.replace(manifest, members=members)
     with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:

@@ -1,21 +1,31 @@
-"""The encoder: frames in, patch features out."""
+"""The encoder: frames in, patch features out; with a frame graph, distances as well."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead_runtime import frame_graph
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines import Device, Engine, EngineOptions, EnginePrecision, create_engine
+from edgead_runtime.engines import (
+    Array,
+    Device,
+    Engine,
+    EngineOptions,
+    EnginePrecision,
+    Uploaded,
+    create_engine,
+)
 from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.images import Frame
-from edgead_runtime.manifest import EncoderManifest, FeatureOutput
+from edgead_runtime.manifest import EncoderManifest, FeatureOutput, FrameFile
 from edgead_runtime.preprocess import Preprocessor
 from edgead_runtime.recipe import Layers
 
@@ -39,19 +49,31 @@ class PatchFeatures:
 
 
 _EncoderT = TypeVar("_EncoderT", bound="Encoder")
+_SAMPLE_BLOCKS = 8
+"""Of the bank that engines are measured with: one reference in eight turns."""
 
 
 class Encoder:
-    """An encoder bundle in an engine. Thread-safe; share one between detectors. A context manager."""
+    """An encoder bundle in an engine. Thread-safe; share one between detectors. A context manager.
 
-    def __init__(self, bundle: EncoderBundle, engine: Engine) -> None:
+    Where the bundle has a frame graph, that is the one graph in the engine: it encodes as well as it
+    searches, and the weights are in memory once.
+    """
+
+    takes_frame_graph: ClassVar[bool] = True
+    """Whether :meth:`load` takes the frame graph of a bundle that has one."""
+
+    def __init__(self, bundle: EncoderBundle, engine: Engine, frame_file: FrameFile | None = None) -> None:
         self.bundle = bundle
         self.manifest: EncoderManifest = bundle.manifest
         self.fingerprint = bundle.manifest.fingerprint()
+        self.frame_file = frame_file
+        """What the bundle says of the frame graph, where it is that which ``engine`` runs."""
         self._engine = engine
         self.preprocessor = Preprocessor(
             bundle.manifest.input, bundle.manifest.preprocess, bundle.manifest.patch_size
         )
+        self._no_search = {} if frame_file is None else _search_inputs(self.manifest, frame_file, blocks=1)
 
     @classmethod
     def load(
@@ -62,6 +84,7 @@ class Encoder:
         device: Device = "cpu",
         threads: int | None = None,
         precision: EnginePrecision = "fp32",
+        fused: bool = True,
     ) -> _EncoderT:
         """Load a bundle into an engine.
 
@@ -72,17 +95,26 @@ class Encoder:
             device: ``cpu`` or ``cuda``; never replaced silently.
             threads: Threads of the engine; ``None`` leaves the choice to it.
             precision: ``bf16`` is about twice as fast where the processor has it, and changes the numbers.
+            fused: Use the bundle's frame graph where it has one.
 
         Raises:
             BundleError: The bundle is missing or damaged.
             EngineUnavailableError: No engine for that device is installed.
         """
         opened = bundle if isinstance(bundle, EncoderBundle) else EncoderBundle.open(bundle)
-        options = EngineOptions(device=device, threads=threads, precision=precision)
-        entry = opened.manifest.input
-        # Of the size and spread that pictures have: zeros would be faster on some processors.
-        noise = np.random.default_rng(0).standard_normal((1, 3, entry.height, entry.width), dtype=np.float32)
-        return cls(opened, create_engine(opened.read_model(), engine, options, {entry.name: noise}))
+        manifest, entry = opened.manifest, opened.manifest.input
+        random = np.random.default_rng(0)
+        frame_file = manifest.frame if fused and cls.takes_frame_graph else None
+        if frame_file is None:
+            options = EngineOptions(device=device, threads=threads, precision=precision)
+            # Of the size and spread that pictures have: zeros would be faster on some processors.
+            noise = random.standard_normal((1, 3, entry.height, entry.width), dtype=np.float32)
+            return cls(opened, create_engine(opened.read_model(), engine, options, {entry.name: noise}))
+        (searched,) = (feature.name for feature in manifest.features if feature.layer == frame_file.layer)
+        options = EngineOptions(device=device, threads=threads, precision=precision, exact_after=(searched,))
+        pixels = random.integers(0, 256, (1, entry.height, entry.width, 3), dtype=np.uint8)
+        sample = {frame_graph.FRAME: pixels, **_search_inputs(manifest, frame_file, blocks=_SAMPLE_BLOCKS)}
+        return cls(opened, create_engine(opened.read_frame_graph(), engine, options, sample), frame_file)
 
     @property
     def engine_name(self) -> str:
@@ -125,21 +157,55 @@ class Encoder:
             BundleError: The features are not all finite numbers.
         """
         features = self.feature_outputs(layers)
-        start = time.perf_counter()
-        tensor = self.preprocessor(frame)[None]
-        prepared = time.perf_counter()
-        outputs = self._engine.run({self.manifest.input.name: tensor})
-        if timings_ms is not None:
-            for stage, ms in (("preprocess", prepared - start), ("encode", time.perf_counter() - prepared)):
-                timings_ms[stage] = timings_ms.get(stage, 0.0) + ms * 1e3
-        attention = self.manifest.attention
-        tokens = tuple(outputs[feature.name][0].astype(np.float32, copy=False) for feature in features)
-        if not all(np.isfinite(of_layer).all() for of_layer in tokens):
-            # A score that is not a number is above no threshold: it would pass as good.
-            raise BundleError(
-                f"the encoder in {self.bundle.source} gives features that are not numbers",
-                "Export the encoder again; a smaller precision may have overflowed.",
+        wanted = self.output_names(features)
+        if self.frame_file is not None:
+            outputs = self.run_frame(frame, self._no_search, wanted, timings_ms, stage="encode")
+        else:
+            outputs = self._run(
+                self.manifest.input.name, lambda: self.preprocessor(frame), {}, wanted, timings_ms, "encode"
             )
+        return self.features_from(outputs, features)
+
+    def run_frame(
+        self,
+        frame: Frame,
+        feeds: Mapping[str, Array | Uploaded],
+        outputs: Sequence[str],
+        timings_ms: dict[str, float] | None = None,
+        *,
+        stage: str = "frame",
+    ) -> dict[str, Array]:
+        """Run the frame graph on one frame; see :mod:`edgead_runtime.frame_graph`.
+
+        Args:
+            frame: ``[H, W, 3]`` uint8, BGR.
+            feeds: All inputs but the frame.
+            outputs: Which outputs are wanted.
+            timings_ms: Where given, the milliseconds of ``preprocess`` and ``stage`` are added to it.
+            stage: What to call it.
+        """
+        return self._run(
+            frame_graph.FRAME, lambda: self.preprocessor.resize(frame), feeds, outputs, timings_ms, stage
+        )
+
+    def upload(self, array: Array) -> Uploaded:
+        """See :meth:`edgead_runtime.engines.Engine.upload`."""
+        return self._engine.upload(array)
+
+    def output_names(self, features: Sequence[FeatureOutput]) -> list[str]:
+        """The outputs that :meth:`features_from` needs."""
+        attention = self.manifest.attention
+        return [*(feature.name for feature in features), *([] if attention is None else [attention.name])]
+
+    def features_from(self, outputs: Mapping[str, Array], features: Sequence[FeatureOutput]) -> PatchFeatures:
+        """Patch features (and attention, where the encoder has it) among the outputs of a run.
+
+        Raises:
+            BundleError: The features are not all finite numbers.
+        """
+        tokens = tuple(outputs[feature.name][0].astype(np.float32, copy=False) for feature in features)
+        self.check_finite(*tokens)
+        attention = self.manifest.attention
         return PatchFeatures(
             layers=tokens,
             grid=self.manifest.grid,
@@ -147,6 +213,37 @@ class Encoder:
             if attention is None
             else outputs[attention.name][0].astype(np.float32, copy=False),
         )
+
+    def check_finite(self, *numbers: Array) -> None:
+        """Refuse what a broken encoder says.
+
+        Raises:
+            BundleError: There is something that is no finite number.
+        """
+        if not all(np.isfinite(part).all() for part in numbers):
+            # A score that is not a number is above no threshold: it would pass as good.
+            raise BundleError(
+                f"the encoder in {self.bundle.source} gives features that are not numbers",
+                "Export the encoder again; a smaller precision may have overflowed.",
+            )
+
+    def _run(
+        self,
+        input_name: str,
+        prepare: Callable[[], Array],
+        feeds: Mapping[str, Array | Uploaded],
+        outputs: Sequence[str],
+        timings_ms: dict[str, float] | None,
+        stage: str,
+    ) -> dict[str, Array]:
+        start = time.perf_counter()
+        tensor = prepare()[None]
+        prepared = time.perf_counter()
+        found = self._engine.run({**feeds, input_name: tensor}, outputs)
+        if timings_ms is not None:
+            for name, ms in (("preprocess", prepared - start), (stage, time.perf_counter() - prepared)):
+                timings_ms[name] = timings_ms.get(name, 0.0) + ms * 1e3
+        return found
 
     def close(self) -> None:
         """Release the engine."""
@@ -159,3 +256,14 @@ class Encoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _search_inputs(manifest: EncoderManifest, frame_file: FrameFile, blocks: int) -> dict[str, Array]:
+    """The frame graph's inputs but the frame, with a bank of as many blocks of nothing."""
+    (dim,) = (feature.dim for feature in manifest.features if feature.layer == frame_file.layer)
+    return {
+        frame_graph.BANK: np.zeros((blocks, frame_file.block_rows, dim), np.float32),
+        frame_graph.BANK_BIAS: np.zeros((blocks, 1), np.float32),
+        frame_graph.PATCH_WEIGHTS: np.ones(manifest.grid, np.float32),
+        **frame_graph.no_map(manifest.grid),
+    }

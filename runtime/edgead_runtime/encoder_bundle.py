@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from edgead_runtime.errors import BundleError
 from edgead_runtime.files import sha256_bytes
-from edgead_runtime.manifest import EncoderManifest, Precision, decode_manifest
+from edgead_runtime.manifest import EncoderFile, EncoderManifest, FrameFile, Precision, decode_manifest
 
 MANIFEST_NAME = "manifest.json"
 
@@ -47,7 +47,7 @@ class EncoderBundle:
                 "Give the folder that `edgead export` wrote, or run it first.",
             )
         manifest = decode_manifest(_read(manifest_path), EncoderManifest, str(manifest_path))
-        check_member_names([entry.path for entry in manifest.files], str(root))
+        check_member_names([entry.path for entry in onnx_files(manifest)], str(root))
         return cls(
             manifest=manifest,
             source=str(root),
@@ -61,7 +61,21 @@ class EncoderBundle:
         Raises:
             BundleError: It is missing, truncated or altered, or the bundle has no such precision.
         """
-        entry = self.manifest.file(precision)
+        return self._checked(self.manifest.file(precision))
+
+    def read_frame_graph(self) -> bytes:
+        """The frame-to-heatmap graph's bytes, checked against the manifest.
+
+        Raises:
+            BundleError: It is missing, truncated or altered, or the bundle has none.
+        """
+        if self.manifest.frame is None:
+            raise BundleError(
+                f"the encoder bundle {self.source} has no frame graph", "Export it again with --fuse."
+            )
+        return self._checked(self.manifest.frame)
+
+    def _checked(self, entry: EncoderFile | FrameFile) -> bytes:
         data = self.read_file(entry.path)
         if len(data) != entry.bytes or sha256_bytes(data) != entry.sha256:
             raise BundleError(
@@ -69,6 +83,11 @@ class EncoderBundle:
                 "Export the encoder again.",
             )
         return data
+
+
+def onnx_files(manifest: EncoderManifest) -> list[EncoderFile | FrameFile]:
+    """Every ONNX file that a bundle names."""
+    return [*manifest.files, *([] if manifest.frame is None else [manifest.frame])]
 
 
 def check_member_names(names: list[str], where: str) -> None:

@@ -78,6 +78,22 @@ class EncoderFile(_Record, frozen=True, kw_only=True):
     bytes: int
 
 
+class FrameFile(_Record, frozen=True, kw_only=True):
+    """The frame-to-heatmap graph: the encoder with the search, the score and the map behind it.
+
+    Its inputs and outputs are those of :mod:`edgead_runtime.frame_graph`.
+    """
+
+    precision: Precision
+    path: str
+    sha256: str
+    bytes: int
+    layer: int
+    """Whose features are searched for."""
+    block_rows: _Positive
+    """Rows of one block of the bank."""
+
+
 class Weights(_Record, frozen=True, kw_only=True):
     """Where the weights came from. ``official=False`` travels into every bundle, result and report."""
 
@@ -108,9 +124,15 @@ class EncoderManifest(_Record, frozen=True, kw_only=True):
     """Fixed threshold on the first principal component, where the source gives one (10 for DINOv2's own
     final tokens); ``None``: choose it from the data."""
 
+    frame: FrameFile | None = None
+    """The graph of a whole frame, where there is one. It decides no feature, so it is not in the
+    fingerprint: a bundle can be given one later."""
+
     def __post_init__(self) -> None:
         if min(self.grid) < 1:
             raise ValueError("the input is smaller than a patch")
+        if self.frame is not None and self.frame.layer not in {feature.layer for feature in self.features}:
+            raise ValueError("the frame graph searches for a layer that the encoder does not give")
 
     @property
     def grid(self) -> tuple[int, int]:

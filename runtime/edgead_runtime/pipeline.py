@@ -61,12 +61,19 @@ class Pipeline:
         """Patch features of the recipe's layers."""
         return self.encoder.encode(frame, layers=self.recipe.layers, timings_ms=timings_ms)
 
-    def find_mask(self, features: PatchFeatures) -> Mask | None:
+    @property
+    def masks_by_features(self) -> bool:
+        """Whether :meth:`find_mask` needs the features of the picture."""
+        return self.mask.enabled and self.mask.area is None
+
+    def find_mask(self, features: PatchFeatures | None) -> Mask | None:
         """The mask of a picture, by the detector's one decision; ``None`` where that is not to mask."""
         if not self.mask.enabled:
             return None
         if self.mask.area is not None:
             return area_from_rows(self.mask.area)
+        if features is None:
+            raise ValueError("this mask is made from features")
         return make_mask(features, self.recipe, self.mask.threshold)
 
     def landmarks(self, frame: Frame, mask: Mask | None) -> Landmarks:
@@ -246,7 +253,7 @@ def inspect(
     """
     timings: dict[str, float] = {}
     features = pipeline.encode(frame, timings)
-    clock = _Clock(timings)
+    clock = Clock(timings)
     mask = pipeline.find_mask(features)
     if mask is not None:
         clock.stage("mask")
@@ -256,10 +263,36 @@ def inspect(
     queries = tuple(map(normalize, features.layers))
     distances = pipeline.compare(queries, mask, compared)
     clock.stage("search")
+    result = make_result(pipeline, frame, distances, mask, calibration, provenance, clock, notes)
+    return Inspection(result, queries, compared)
+
+
+def make_result(
+    pipeline: Pipeline,
+    frame: Frame,
+    distances: PatchDistances,
+    mask: Mask | None,
+    calibration: Calibration,
+    provenance: Provenance,
+    clock: Clock,
+    notes: tuple[str, ...] = (),
+) -> Result:
+    """Score, verdict and, for later, what the map is made from.
+
+    Args:
+        pipeline: The method.
+        frame: The frame, of which only the size is kept.
+        distances: Of its patches, masked.
+        mask: The mask they were masked by.
+        calibration: The thresholds.
+        provenance: What the result says of where it comes from.
+        clock: Told of the stage ``score``.
+        notes: What a person should know of this frame.
+    """
     score = pipeline.score(distances)
     clock.stage("score")
     distances.for_map.flags.writeable = False  # the map is made from it later
-    result = Result(
+    return Result(
         score=score,
         threshold=calibration.threshold,
         patch_distances=distances.for_map,
@@ -268,22 +301,21 @@ def inspect(
         notes=notes,
         _make_map=functools.partial(pipeline.make_map, distances.for_map, (frame.shape[0], frame.shape[1])),
         _find_regions=functools.partial(_find_regions, calibration.pixel_threshold),
-        _timings_ms=timings,
+        _timings_ms=clock.timings_ms,
     )
-    return Inspection(result, queries, compared)
 
 
-class _Clock:
+class Clock:
     """Writes down how long each stage took."""
 
     def __init__(self, timings_ms: dict[str, float]) -> None:
-        self._timings_ms = timings_ms
+        self.timings_ms = timings_ms
         self._last = time.perf_counter()
 
     def stage(self, name: str) -> None:
         """The stage of this name ends now, and began where the one before it ended."""
         now = time.perf_counter()
-        self._timings_ms[name] = (now - self._last) * 1e3
+        self.timings_ms[name] = (now - self._last) * 1e3
         self._last = now
 
 

@@ -141,6 +141,21 @@ class Preprocessor:
         pixels[:height, :width] = seen > 0
         return pixels
 
+    def resize(self, frame: Frame) -> Frame:
+        """Resize and crop.
+
+        Args:
+            frame: ``[H, W, 3]`` uint8, BGR.
+
+        Returns:
+            ``[height, width, 3]`` uint8, BGR, not to be written to.
+        """
+        plan = self.plan((frame.shape[0], frame.shape[1]))
+        # Resized as BGR: the channels do not mix, and the small picture is cheaper to reorder.
+        image = Image.fromarray(np.ascontiguousarray(frame))
+        resized = image.resize((plan.resized[1], plan.resized[0]), Image.Resampling.BICUBIC)
+        return np.asarray(resized)[: plan.crop[0], : plan.crop[1]]
+
     def __call__(self, frame: Frame) -> NDArray[np.float32]:
         """Resize and normalize.
 
@@ -150,12 +165,8 @@ class Preprocessor:
         Returns:
             ``[3, height, width]`` float32, RGB, normalized.
         """
-        plan = self.plan((frame.shape[0], frame.shape[1]))
-        # Resized as BGR: the channels do not mix, and the small picture is cheaper to reorder.
-        image = Image.fromarray(np.ascontiguousarray(frame))
-        resized = image.resize((plan.resized[1], plan.resized[0]), Image.Resampling.BICUBIC)
-        pixels = np.asarray(resized)[: plan.crop[0], : plan.crop[1]]
-        tensor = np.empty((3, *plan.crop), dtype=np.float32)
+        pixels = self.resize(frame)
+        tensor = np.empty((3, *pixels.shape[:2]), dtype=np.float32)
         for channel in range(3):
             np.take(self._table[channel], pixels[:, :, 2 - channel], out=tensor[channel])
         return tensor

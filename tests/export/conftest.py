@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from edgead_export.backbones import BACKBONES, BackboneSpec
 from edgead_export.downloads import fetch_wheel
+from edgead_export.export import ExportOptions
 from edgead_export.weights.sources import LoadedWeights, load_weights
 from edgead_export.weights.standin import STAND_INS
 from edgead_runtime.manifest import Weights
+from safetensors.torch import save_file
 
 State = dict[str, torch.Tensor]
 
@@ -136,3 +139,27 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EDGEAD_CACHE", str(cache))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     return cache
+
+
+@pytest.fixture
+def tiny_export(
+    tiny: Callable[[str], BackboneSpec],
+    random_state: Callable[[BackboneSpec], State],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., ExportOptions]:
+    """Options for a tiny ``dinov2_s`` from a file."""
+    spec = tiny("dinov2_s")
+    monkeypatch.setitem(BACKBONES, "dinov2_s", spec)
+    save_file(random_state(spec), tmp_path / "tiny.safetensors")
+
+    def make(**changes: Any) -> ExportOptions:
+        fields = {
+            "backbone": "dinov2_s",
+            "out": tmp_path / "out",
+            "resolution": "56",
+            "weights": str(tmp_path / "tiny.safetensors"),
+        }
+        return ExportOptions(**{**fields, **changes})
+
+    return make

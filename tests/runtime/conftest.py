@@ -7,14 +7,19 @@ pasted defect does not, and everything from the file to the verdict runs in mill
 from __future__ import annotations
 
 import hashlib
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
-from edgead_runtime import Detector, Encoder, Recipe, get_recipe
+from edgead_export.fusing import fuse
+from edgead_runtime import Detector, Encoder, EncoderBundle, Recipe, get_recipe
+from edgead_runtime.frame_graph import block_rows_for
 from edgead_runtime.manifest import (
     AttentionOutput,
     EncoderFile,
@@ -22,6 +27,7 @@ from edgead_runtime.manifest import (
     EncoderManifest,
     FeatureOutput,
     Fit,
+    FrameFile,
     Preprocess,
     Weights,
     encode_manifest,
@@ -120,6 +126,44 @@ def _build_bundle(
 @pytest.fixture(scope="session")
 def build_bundle() -> Callable[..., Path]:
     return _build_bundle
+
+
+def _fused(bundle: Path, folder: Path) -> Path:
+    """A copy of an encoder bundle with a frame graph beside the encoder."""
+    opened = EncoderBundle.open(bundle)
+    model = fuse(onnx.load_from_string(opened.read_model()), opened.manifest)
+    onnx.checker.check_model(model, full_check=True)
+    data = model.SerializeToString()
+    frame = FrameFile(
+        precision="fp32",
+        path="frame.onnx",
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+        layer=max(feature.layer for feature in opened.manifest.features),
+        block_rows=block_rows_for(math.prod(opened.manifest.grid)),
+    )
+    shutil.copytree(bundle, folder)
+    (folder / "frame.onnx").write_bytes(data)
+    manifest = msgspec.structs.replace(opened.manifest, frame=frame)
+    (folder / "manifest.json").write_bytes(encode_manifest(manifest))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def add_frame_graph() -> Callable[[Path, Path], Path]:
+    return _fused
+
+
+@pytest.fixture(scope="session")
+def fused_bundle(mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``mini_bundle`` with a frame graph."""
+    return _fused(mini_bundle, tmp_path_factory.mktemp("encoders") / "mini-fused")
+
+
+@pytest.fixture(scope="session")
+def fused_two_layer_bundle(two_layer_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``two_layer_bundle`` with a frame graph, which searches for layer 2."""
+    return _fused(two_layer_bundle, tmp_path_factory.mktemp("encoders") / "two-fused")
 
 
 @pytest.fixture(scope="session")

@@ -26,16 +26,18 @@ def test_it_runs_and_says_what_it_is(sum_model):
     assert outputs["total"].tolist() == [11, 22, 33, 44]
 
 
-def test_a_bound_input_stays(sum_model):
+def test_what_was_uploaded_is_fed_again_and_is_nobody_elses(sum_model):
     with create_engine(sum_model, options=EngineOptions(threads=1)) as engine:
-        bound = RIGHT.copy()
-        engine.bind("right", bound)
-        assert engine.run({"left": LEFT})["total"].tolist() == [11, 22, 33, 44]
-        assert engine.run({"left": 2 * LEFT})["total"].tolist() == [12, 24, 36, 48]
-        engine.bind("right", _vector(0, 0, 0, 1))
-        assert engine.run({"left": LEFT})["total"].tolist() == [1, 2, 3, 5]
-        engine.bind("left", LEFT)
-        assert engine.run({})["total"].tolist() == [1, 2, 3, 5]
+        one, other = engine.upload(RIGHT), engine.upload(_vector(0, 0, 0, 1))
+        assert engine.run({"left": LEFT, "right": one})["total"].tolist() == [11, 22, 33, 44]
+        assert engine.run({"left": LEFT, "right": other})["total"].tolist() == [1, 2, 3, 5]
+        assert engine.run({"left": 2 * LEFT, "right": one})["total"].tolist() == [12, 24, 36, 48]
+        assert engine.run({"left": one, "right": one})["total"].tolist() == [20, 40, 60, 80]
+
+
+def test_only_what_was_asked_for_comes_out(sum_model):
+    with create_engine(sum_model, options=EngineOptions(threads=1)) as engine:
+        assert list(engine.run({"left": LEFT, "right": RIGHT}, ["total"])) == ["total"]
 
 
 def test_auto_is_the_first_that_is_there(sum_model):

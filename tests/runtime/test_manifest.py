@@ -284,8 +284,8 @@ def test_features_that_are_not_numbers_are_refused(mini_encoder, part, monkeypat
     """A score of NaN is above no threshold, so it would call every part good."""
     genuine = mini_encoder._engine.run
 
-    def overflowed(feeds):
-        outputs = genuine(feeds)
+    def overflowed(*asked):
+        outputs = genuine(*asked)
         outputs["patch_features_1"][0, 5, 3] = value
         return outputs
 

@@ -47,19 +47,19 @@ def test_threads_do_not_see_each_others_results(mini_bundle, part):
         assert np.array_equal(tokens, expected[number % 8])
 
 
-def test_bound_inputs_and_closing(sum_model):
+def test_uploaded_inputs_and_closing(sum_model):
     left, right = np.arange(4, dtype=np.float32), np.ones(4, np.float32)
+    left.flags.writeable = False
     engine = create_engine(sum_model, "openvino", EngineOptions(threads=1))
-    engine.bind("right", right)
-    assert engine.run({"left": left})["total"].tolist() == [1, 2, 3, 4]
-    kept = engine.run({"left": left})["total"]
-    engine.run({"left": 10 * left})
+    one, other = engine.upload(right), engine.upload(2 * right)
+    kept = engine.run({"left": left, "right": one})["total"]
     assert kept.tolist() == [1, 2, 3, 4]
-    engine.bind("right", 2 * right)
-    assert engine.run({"left": left})["total"].tolist() == [2, 3, 4, 5]
+    assert engine.run({"left": left, "right": other})["total"].tolist() == [2, 3, 4, 5]
+    assert engine.run({"left": left, "right": one}, ["total"])["total"].tolist() == [1, 2, 3, 4]
+    assert kept.tolist() == [1, 2, 3, 4]
     engine.close()
     with pytest.raises(EngineUnavailableError, match="closed"):
-        engine.run({"left": left})
+        engine.run({"left": left, "right": one})
 
 
 def test_a_graph_that_is_none(sum_model):
@@ -101,8 +101,8 @@ def test_closing_beside_a_run_lets_the_graph_go(sum_model):
     left, right = np.arange(4, dtype=np.float32), np.ones(4, np.float32)
     engine = create_engine(sum_model, "openvino", EngineOptions(threads=1))
     engine.run({"left": left, "right": right})
-    request = engine._idle.get_nowait()
-    engine._idle.put(_ClosingRequest(request, engine))
+    (request,) = engine._idle.get_nowait()
+    engine._idle.put([_ClosingRequest(request, engine)])
     engine.run({"left": left, "right": right})
     assert engine._idle.qsize() == 0
 

@@ -13,7 +13,9 @@ from edgead_runtime import Detector
 def main(target: Path) -> None:
     pictures = parity_pictures()
     with tempfile.TemporaryDirectory() as folder:
-        bundle = export_encoder(ExportOptions("dinov2_s", Path(folder) / "encoder", "112"), note=print).path
+        bundle = export_encoder(
+            ExportOptions("dinov2_s", Path(folder) / "encoder", "112", fuse=True), note=print
+        ).path
         with Detector.enroll(bundle, pictures[:2]) as detector:
             detector.any_size = True
             expected = {picture.name: detector(picture.frame).score for picture in pictures}

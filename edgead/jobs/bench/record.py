@@ -14,7 +14,7 @@ from edgead.jobs.bench.statistics import Ratio, Spread
 SCHEMA_VERSION = 1
 KIND = "edgead-bench"
 TOTAL = "total"
-STAGES = ("preprocess", "encode", "align", "mask", "search", "score", "map")
+STAGES = ("preprocess", "frame", "encode", "align", "mask", "search", "score", "map")
 """In the order in which they happen; a runtime that knows others has them listed after these."""
 
 

@@ -8,7 +8,15 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from edgead_runtime.engines.measuring import fastest
-from edgead_runtime.engines.protocol import Array, Device, Engine, EngineOptions, EnginePrecision, EngineSpec
+from edgead_runtime.engines.protocol import (
+    Array,
+    Device,
+    Engine,
+    EngineOptions,
+    EnginePrecision,
+    EngineSpec,
+    Uploaded,
+)
 from edgead_runtime.errors import EngineUnavailableError
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "EngineOptions",
     "EnginePrecision",
     "EngineSpec",
+    "Uploaded",
     "create_engine",
 ]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
-from edgead_runtime.engines.protocol import Array, EngineOptions
+from edgead_runtime.engines.protocol import Array, EngineOptions, Uploaded
 from edgead_runtime.errors import BundleError, EngineUnavailableError
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -48,27 +48,30 @@ class OnnxRuntimeEngine:
         self.name = f"onnxruntime/{options.device}"
         self._device = options.device
         self._output_names = [output.name for output in self._session.get_outputs()]
-        self._bound: dict[str, Any] = {}
 
-    def bind(self, name: str, array: Array) -> None:
-        """Keep ``array`` on the device as input ``name``."""
-        self._bound[name] = ort.OrtValue.ortvalue_from_numpy(array, self._device)
+    def upload(self, array: Array) -> Uploaded:
+        """Put ``array`` on the device; on the CPU it stays where it is."""
+        return Uploaded(ort.OrtValue.ortvalue_from_numpy(array, self._device))
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; returns every output by name."""
-        if self._session is None:
+    def run(
+        self, feeds: Mapping[str, Array | Uploaded], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Run once; returns the outputs asked for, or all, by name."""
+        session = self._session
+        if session is None:
             raise EngineUnavailableError("the engine is closed", "Load the encoder or detector again.")
-        if not self._bound:
-            outputs = self._session.run(self._output_names, dict(feeds))
-            return dict(zip(self._output_names, outputs, strict=True))
-        values = dict(self._bound)
-        values.update({name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()})
-        results = self._session.run_with_ort_values(self._output_names, values)
-        return {name: value.numpy() for name, value in zip(self._output_names, results, strict=True)}
+        wanted = self._output_names if outputs is None else list(outputs)
+        values = {
+            name: fed.native
+            if isinstance(fed, Uploaded)
+            else ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(fed))
+            for name, fed in feeds.items()
+        }
+        results = session.run_with_ort_values(wanted, values)
+        return {name: value.numpy() for name, value in zip(wanted, results, strict=True)}
 
     def close(self) -> None:
-        """Drop the session and what was bound."""
-        self._bound.clear()
+        """Drop the session."""
         self._session = None
 
     def __enter__(self) -> OnnxRuntimeEngine:

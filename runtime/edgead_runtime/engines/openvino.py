@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import io
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import openvino as ov
+from openvino import opset13 as opset
 from openvino import properties
 from openvino.properties import hint
 
-from edgead_runtime.engines.protocol import Array, EngineOptions
+from edgead_runtime.engines.protocol import Array, EngineOptions, EnginePrecision, Uploaded
 from edgead_runtime.errors import BundleError, EngineUnavailableError
 
 _ELEMENT = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
 
 
 class OpenVinoEngine:
-    """One compiled graph. ``run`` may be called from several threads: each call has a request of its own."""
+    """One graph. ``run`` may be called from several threads: each call has requests of its own."""
 
     def __init__(self, model: bytes, options: EngineOptions) -> None:
         core = ov.Core()
@@ -28,63 +29,64 @@ class OpenVinoEngine:
             "CPU", properties.device.capabilities
         ):
             raise EngineUnavailableError("this CPU has no bfloat16", "Leave the precision at fp32.")
-        # Left to itself OpenVINO takes bfloat16 where it can, and the numbers change without a word.
-        settings: dict[Any, Any] = {
-            hint.performance_mode: hint.PerformanceMode.LATENCY,
-            hint.inference_precision: _ELEMENT[options.precision],
-        }
+        settings: dict[Any, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
         if options.threads is not None:
             settings[properties.inference_num_threads] = options.threads
         try:
             graph = core.read_model(io.BytesIO(model))
-            self._compiled: Any = core.compile_model(graph, "CPU", settings)
+            # The precision is one for a whole graph: what has to stay exact becomes a graph of its own.
+            exact = options.exact_after if options.precision != "fp32" else ()
+            graphs = [(graph, options.precision)]
+            if exact:
+                graph, rest = _cut(graph, exact)
+                graphs = [(graph, options.precision), (rest, "fp32")]
+            self._parts = tuple(_Part(core, *of_part, settings) for of_part in graphs)
         except RuntimeError as error:
             raise BundleError(
                 f"OpenVINO cannot load the graph ({str(error).strip().splitlines()[-1]})",
                 "Export the encoder again.",
             ) from error
-        actual = self._compiled.get_property(hint.inference_precision)
-        if actual != _ELEMENT[options.precision]:
-            raise EngineUnavailableError(
-                f"asked for {options.precision}, OpenVINO would run in {actual.get_type_name()}",
-                "Leave the precision at fp32.",
-            )
         self.name = "openvino/cpu" if options.precision == "fp32" else f"openvino/cpu/{options.precision}"
-        self._output_names = [output.get_any_name() for output in self._compiled.outputs]
-        self._bound: dict[str, ov.Tensor] = {}
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._output_names = [name for part in self._parts for name in part.outputs]
+        self._idle: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
 
-    def bind(self, name: str, array: Array) -> None:
-        """Keep ``array`` as input ``name``; it is not copied."""
-        self._bound = {**self._bound, name: _tensor(array)}
+    def upload(self, array: Array) -> Uploaded:
+        """The array as a tensor; it stays where it is."""
+        return Uploaded(_tensor(array))
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; returns every output by name."""
-        compiled = self._compiled
-        if compiled is None:
+    def run(
+        self, feeds: Mapping[str, Array | Uploaded], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Run once; returns the outputs asked for, or all, by name."""
+        parts = self._parts
+        if not parts:
             raise EngineUnavailableError("the engine is closed", "Load the encoder or detector again.")
+        wanted = self._output_names if outputs is None else outputs
         try:
-            request = self._idle.get_nowait()
+            requests = self._idle.get_nowait()
         except queue.Empty:
-            request = compiled.create_infer_request()
-        fed = {
-            name: ov.Tensor(np.ascontiguousarray(array), shared_memory=True) for name, array in feeds.items()
+            requests = [part.compiled.create_infer_request() for part in parts]
+        tensors = {
+            name: fed.native if isinstance(fed, Uploaded) else _tensor(fed) for name, fed in feeds.items()
         }
-        request.infer({**self._bound, **fed})
-        # Copied out: the request's own memory is overwritten by whoever takes it next.
-        outputs = {
-            name: np.array(request.get_output_tensor(index).data)
-            for index, name in enumerate(self._output_names)
-        }
-        if self._compiled is compiled:  # not closed meanwhile: a request keeps the graph alive
-            self._idle.put(request)
-        return outputs
+        results: dict[str, Array] = {}
+        for part, request in zip(parts, requests, strict=True):
+            if results and len(results) == len(wanted):
+                break  # nothing of what follows was asked for
+            request.infer({name: tensors[name] for name in part.inputs})
+            for index, name in enumerate(part.outputs):
+                tensors[name] = request.get_output_tensor(index)
+                if name in wanted:
+                    # Copied out: the request's own memory is overwritten by whoever takes it next.
+                    results[name] = np.array(tensors[name].data)
+        if self._parts is parts:  # not closed meanwhile: requests keep the graph alive
+            self._idle.put(requests)
+        return results
 
     def close(self) -> None:
-        """Drop the graph and what was bound."""
-        self._bound = {}
+        """Drop the graph."""
         self._idle = queue.SimpleQueue()
-        self._compiled = None
+        self._parts = ()
 
     def __enter__(self) -> OpenVinoEngine:
         return self
@@ -95,9 +97,60 @@ class OpenVinoEngine:
         self.close()
 
 
+class _Part:
+    """One compiled graph, with the names of what goes in and comes out."""
+
+    def __init__(self, core: Any, graph: Any, precision: EnginePrecision, settings: dict[Any, Any]) -> None:
+        # Left to itself OpenVINO takes bfloat16 where it can, and the numbers change without a word.
+        asked = _ELEMENT[precision]
+        self.compiled: Any = core.compile_model(graph, "CPU", {**settings, hint.inference_precision: asked})
+        actual = self.compiled.get_property(hint.inference_precision)
+        if actual != asked:
+            raise EngineUnavailableError(
+                f"asked for {precision}, OpenVINO would run in {actual.get_type_name()}",
+                "Leave the precision at fp32.",
+            )
+        self.inputs = [entry.get_any_name() for entry in self.compiled.inputs]
+        self.outputs = [output.get_any_name() for output in self.compiled.outputs]
+
+
+def _cut(graph: Any, names: Sequence[str]) -> tuple[Any, Any]:
+    """Two graphs of one: up to the outputs of these names, and what is made from them.
+
+    The second takes these outputs as inputs of the same names.
+    """
+    inlets = set()
+    for name in names:
+        source = graph.output(name).get_node().input_value(0)
+        inlet = opset.parameter(source.get_partial_shape(), source.get_element_type())
+        inlet.output(0).get_tensor().set_names({name})
+        for target in source.get_target_inputs():
+            if target.get_node().get_type_name() != "Result":
+                target.replace_source_output(inlet.output(0))
+        inlets.add(inlet)
+    parameters = {result: _parameters(result) for result in graph.get_results()}
+    parts = []
+    for after in (False, True):
+        results = [result for result, found in parameters.items() if bool(found & inlets) == after]
+        needed = set().union(*(parameters[result] for result in results))
+        parts.append(ov.Model(results, list(needed)))
+    return parts[0], parts[1]
+
+
+def _parameters(node: Any) -> set[Any]:
+    """The inputs of the graph that a node is made from."""
+    seen, waiting = set(), [node]
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting += [value.get_node() for value in node.input_values()]
+    return {node for node in seen if node.get_type_name() == "Parameter"}
+
+
 def _tensor(array: Array) -> Any:
-    """The array as a tensor, without copying it."""
-    return ov.Tensor(np.ascontiguousarray(array), shared_memory=True)
+    """The array as a tensor, without copying it where OpenVINO can take it as it is."""
+    return ov.Tensor(np.require(array, requirements=("C", "W")), shared_memory=True)
 
 
 def create(model: bytes, options: EngineOptions) -> OpenVinoEngine:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,36 @@ EnginePrecision = Literal["fp32", "bf16"]
 Array = NDArray[np.generic]
 
 
+@dataclass(frozen=True, eq=False)
+class Uploaded:
+    """An array where an engine runs; fed to :meth:`Engine.run` of the engine that made it."""
+
+    native: Any
+    """The engine's own tensor."""
+
+
 class Engine(Protocol):
     """Runs one graph. Safe for calls to :meth:`run` from several threads; a context manager."""
 
     name: str
     """What really runs, e.g. ``onnxruntime/cpu``; never what was merely asked for."""
 
-    def bind(self, name: str, array: Array) -> None:
-        """Keep ``array`` as input ``name`` for every following run (on the device, where there is one)."""
+    def upload(self, array: Array) -> Uploaded:
+        """Put ``array`` where the engine runs, to be fed any number of times without moving again.
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once; inputs that were bound are not in ``feeds``."""
+        It belongs to the caller and not to the engine: one engine serves several detectors, each with a bank
+        of its own. What is in ``array`` must not change while it is fed (it may not have been copied).
+        """
+
+    def run(
+        self, feeds: Mapping[str, Array | Uploaded], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Run the graph once.
+
+        Args:
+            feeds: Every input by name.
+            outputs: Which outputs are wanted; ``None``: all.
+        """
 
     def close(self) -> None:
         """Release the graph and its memory."""
@@ -45,6 +64,8 @@ class EngineOptions:
     threads: int | None = None
     precision: EnginePrecision = "fp32"
     """What a float32 graph is computed in; ``bf16`` only where asked for, since it changes the numbers."""
+    exact_after: tuple[str, ...] = ()
+    """Outputs of the graph where a smaller precision ends: what is made from them is computed in float32."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""A frame by the frame graph: one run of the engine instead of one stage after the other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgead_runtime import frame_graph
+from edgead_runtime.blocked_bank import BlockedBank
+from edgead_runtime.engines import Array, Uploaded
+from edgead_runtime.images import Frame
+from edgead_runtime.manifest import Calibration
+from edgead_runtime.memory import Memory, scale
+from edgead_runtime.pipeline import Clock, PatchDistances, Pipeline, make_result
+from edgead_runtime.result import Provenance, Result
+
+
+def bank_for(pipeline: Pipeline, memory: Memory, before: BlockedBank | None = None) -> BlockedBank | None:
+    """The bank for the frame graph, or ``None`` where the method goes by the stages.
+
+    Args:
+        pipeline: The method.
+        memory: What good parts look like.
+        before: The bank of the memory that this one was made from.
+    """
+    frame_file = pipeline.encoder.frame_file
+    if frame_file is None or not is_fused(pipeline):
+        return None
+    if before is None:
+        return BlockedBank.of(memory.references, pipeline.encoder, frame_file)
+    return before.following(memory.references, pipeline.encoder, frame_file)
+
+
+def is_fused(pipeline: Pipeline) -> bool:
+    """Whether the frame graph computes what the recipe asks for: the distance to the nearest patch of all."""
+    encoder, recipe = pipeline.encoder, pipeline.recipe
+    return (
+        encoder.frame_file is not None
+        and [output.layer for output in encoder.feature_outputs(recipe.layers)] == [encoder.frame_file.layer]
+        and recipe.head == "bank"
+        and (recipe.reduction, recipe.view_reduction, recipe.neighbours) == ("nearest", "nearest", 1)
+        and recipe.align != "frame"
+    )
+
+
+def inspect_fused(
+    pipeline: Pipeline,
+    frame: Frame,
+    bank: BlockedBank,
+    calibration: Calibration,
+    provenance: Provenance,
+) -> Result:
+    """Compare one frame with what good parts look like, in one run.
+
+    A mask that is made from the frame is made here and not in the graph, from the features that the graph
+    gives: its iteration ends when it has converged, and a graph's would have to end after a fixed number.
+
+    Args:
+        pipeline: The method.
+        frame: ``[H, W, 3]`` uint8, BGR.
+        bank: What good parts look like.
+        calibration: The thresholds.
+        provenance: What the result says of where it comes from.
+    """
+    encoder, recipe = pipeline.encoder, pipeline.recipe
+    timings: dict[str, float] = {}
+    features = encoder.feature_outputs(recipe.layers)
+    wanted = [frame_graph.DISTANCES, frame_graph.LENGTHS]
+    if pipeline.masks_by_features:
+        wanted += encoder.output_names(features)
+    feeds: dict[str, Array | Uploaded] = {
+        **bank.inputs,
+        frame_graph.PATCH_WEIGHTS: scale(np.ones(encoder.manifest.grid, np.float32), recipe),
+        **frame_graph.no_map(encoder.manifest.grid),
+    }
+    outputs = encoder.run_frame(frame, feeds, wanted, timings)
+    clock = Clock(timings)
+    found = outputs[frame_graph.DISTANCES].astype(np.float32, copy=False)
+    encoder.check_finite(outputs[frame_graph.LENGTHS], found)
+    mask = pipeline.find_mask(
+        encoder.features_from(outputs, features) if pipeline.masks_by_features else None
+    )
+    if mask is not None:
+        clock.stage("mask")
+    weighed = pipeline.weigh(found, mask)
+    return make_result(
+        pipeline, frame, PatchDistances(weighed, weighed), mask, calibration, provenance, clock
+    )
