@@ -64,7 +64,7 @@ def by_references(
     counts: Sequence[int], engine: str, precision: EnginePrecision, frames: int
 ) -> dict[str, Any]:
     """Times of detectors with banks of different sizes that share one encoder."""
-    bundle = encoder_bundle(_BANK_RESOLUTION, (ALL_BLOCKS,))
+    bundle = encoder_bundle(_BANK_RESOLUTION, (ALL_BLOCKS,), fuse=True)
     paths = _enroll_banks(bundle, counts)
     shown = real_frames(count=8)
     with (
@@ -130,7 +130,7 @@ def by_cameras(counts: Sequence[int], engine: str, precision: EnginePrecision, f
     """Latency and frames a second of so many cameras, each with a detector; one encoder for all."""
     job = job_for(_BANK_RESOLUTION)
     shown = real_frames(count=8)
-    bundle = encoder_bundle(_BANK_RESOLUTION, (ALL_BLOCKS,))
+    bundle = encoder_bundle(_BANK_RESOLUTION, (ALL_BLOCKS,), fuse=True)
     with (
         Encoder.load(bundle, engine=engine, precision=precision) as encoder,
         _loaded([Path(job.detector)] * max(counts), encoder) as detectors,

@@ -25,7 +25,7 @@ def job_for(resolution: int, side: int = 1024) -> Job:
     detector = OUT / f"latency_{resolution}.edgead"
     recipe = get_recipe("anomalydino").with_(mask="off")
     with Detector.enroll(
-        encoder_bundle(resolution, (ALL_BLOCKS,)), [read_picture(paths[0])], recipe=recipe
+        encoder_bundle(resolution, (ALL_BLOCKS,), fuse=True), [read_picture(paths[0])], recipe=recipe
     ) as made:
         made.save(detector)
     plain = OUT / f"plain_{resolution}.onnx"

@@ -33,6 +33,13 @@ WAYS: dict[str, Way] = {
     "edgead-onnxruntime": Way("edgead, ONNX Runtime", "ours", {"engine": "onnxruntime"}),
     "edgead-openvino": Way("edgead, OpenVINO", "ours", {"engine": "openvino"}),
     "edgead-openvino-bf16": Way("edgead, OpenVINO bf16", "ours", {"engine": "openvino", **_BF16}, "bf16"),
+    "stages-onnxruntime": Way(
+        "edgead by stages, ONNX Runtime", "ours", {"engine": "onnxruntime", "fused": False}
+    ),
+    "stages-openvino": Way("edgead by stages, OpenVINO", "ours", {"engine": "openvino", "fused": False}),
+    "stages-openvino-bf16": Way(
+        "edgead by stages, OpenVINO bf16", "ours", {"engine": "openvino", "fused": False, **_BF16}, "bf16"
+    ),
     "anomalib-torch": Way("anomalib 2.7, PyTorch", "anomalib_peer", anomalib=True),
     "anomalib-openvino": Way(
         "anomalib 2.7, OpenVINO f32", "anomalib_peer", {"engine": "openvino"}, anomalib=True
