@@ -33,7 +33,7 @@ def operators(graph):
 
 def test_it_is_written_beside_the_encoder_which_stays_as_it_is(tiny_export):
     stages = []
-    options = tiny_export(resolution="56x84", layers=(1, 3), attention=True, fuse=True, dynamic_batch=True)
+    options = tiny_export(resolution="56x84", layers=(1, 3), attention=True, fuse=True)
     outcome = export_encoder(options, stage=stages.append)
     assert stages == ["weights", "tracing", "checking", "parity", "fusing", "writing"]
     bundle = EncoderBundle.open(options.out)
@@ -93,7 +93,13 @@ MASKS = {
 def test_with_trained_weights_it_agrees_with_the_stages(standin, tmp_path, resolution):
     export_encoder(
         ExportOptions(
-            "dinov2_s", tmp_path / "encoder", resolution, attention=True, weights="standin", fuse=True
+            "dinov2_s",
+            tmp_path / "encoder",
+            resolution,
+            attention=True,
+            weights="standin",
+            dynamic_batch=resolution == "224",
+            fuse=True,
         )
     )
     frames = [np.ascontiguousarray(picture.frame[:400]) for picture in parity_pictures()]
@@ -109,7 +115,7 @@ def test_with_trained_weights_it_agrees_with_the_stages(standin, tmp_path, resol
                 by_graph = Detector.enroll(fused, frames[:2], recipe=recipe)
                 by_stages = Detector.enroll(staged, frames[:2], recipe=recipe)
                 assert by_graph.threshold == pytest.approx(by_stages.threshold, abs=1e-4)
-                for frame in frames[1:]:
+                for frame in frames[2:]:
                     one, other = by_graph(frame), by_stages(frame)
                     assert "frame" in one.timings_ms
                     assert one.score == pytest.approx(other.score, abs=1e-4)
