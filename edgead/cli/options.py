@@ -37,7 +37,7 @@ class EnginePrecision(str, Enum):
 
 Precision = Annotated[
     EnginePrecision,
-    typer.Option(help="bf16: about twice as fast where the processor has it; scores change a little."),
+    typer.Option(help="bf16: faster where the processor has it; scores change a little."),
 ]
 Threads = Annotated[
     int | None,

@@ -94,7 +94,7 @@ class Encoder:
                 fastest here.
             device: ``cpu`` or ``cuda``; never replaced silently.
             threads: Threads of the engine; ``None`` leaves the choice to it.
-            precision: ``bf16`` is about twice as fast where the processor has it, and changes the numbers.
+            precision: ``bf16`` is faster where the processor has it, and changes the numbers.
             fused: Use the bundle's frame graph where it has one.
 
         Raises:
