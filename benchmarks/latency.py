@@ -25,7 +25,7 @@ from benchmarks.interleaved import Taken, Times, take_turns
 from benchmarks.work import job_for
 from edgead.jobs.bench.statistics import paired_ratio, spread
 
-_STAGES = ("preprocess", "encode", "search", "score", "map", "total")
+_STAGES = ("preprocess", "frame", "encode", "search", "score", "map", "total")
 _RELEASE = "release"
 OWN_WAYS = tuple(name for name, way in WAYS.items() if not way.anomalib)
 
