@@ -17,6 +17,7 @@ from edgead_runtime.files import write_atomic
 from edgead_runtime.images import Frame, encode_png, find_pictures
 
 from edgead.evaluation.remembering import RememberingEncoder
+from edgead.jobs.output_files import check_output_file
 from edgead.report.aligned_pairs import MAX_PAIR_TILE_PX, AlignedPair
 from edgead.report.contact_sheet import Tile, draw_contact_sheet
 from edgead.report.overlay import fit_longest_side
@@ -71,12 +72,7 @@ def check_outputs(out: Path, sheet: Path, good: Path, *, overwrite: bool) -> Non
         OutputError: They cannot, or would.
     """
     for path in (out, sheet):
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder", "Give the name of a file.")
-        if not path.parent.is_dir():
-            raise OutputError(f"cannot write {path}: there is no folder {path.parent}", "Make it first.")
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already", "Choose another name, or add --overwrite.")
+        check_output_file(path, overwrite=overwrite)
     if good.is_dir() and sheet.resolve().is_relative_to(good.resolve()):
         raise OutputError(
             f"the sheet {sheet} would lie among the good pictures and be enrolled next time",

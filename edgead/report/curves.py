@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgead.report.histogram import Tick
+
 WIDTH = 340
 HEIGHT = 250
 _LEFT = 38
@@ -28,22 +30,14 @@ class CurveLine:
 
 
 @dataclass(frozen=True)
-class CurveTick:
-    """A labelled place on an axis, in SVG units."""
-
-    position: float
-    label: str
-
-
-@dataclass(frozen=True)
 class CurveChart:
     """A chart with lines from the bottom left to the top right."""
 
     title: str
     x_title: str
     lines: tuple[CurveLine, ...]
-    x_ticks: tuple[CurveTick, ...]
-    y_ticks: tuple[CurveTick, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
     width: float = WIDTH
     height: float = HEIGHT
     left: float = _LEFT
@@ -81,8 +75,8 @@ def make_chart(
         title=title,
         x_title=x_title,
         lines=tuple(lines),
-        x_ticks=tuple(CurveTick(_LEFT + x * x_scale, f"{x:g}") for x in steps),
-        y_ticks=tuple(CurveTick(HEIGHT - _BOTTOM - y * y_scale, f"{y:g}") for y in (0, 0.5, 1)),
+        x_ticks=tuple(Tick(_LEFT + x * x_scale, f"{x:g}") for x in steps),
+        y_ticks=tuple(Tick(HEIGHT - _BOTTOM - y * y_scale, f"{y:g}") for y in (0, 0.5, 1)),
     )
 
 

@@ -6,8 +6,6 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from edgead.evaluation.comparability import joined
 from edgead.evaluation.published import SOURCE
 from edgead.evaluation.results import METRICS, UnitResult, WorstCase
@@ -15,6 +13,7 @@ from edgead.evaluation.summary import Row, Summary, failures, why_rows_not_compa
 from edgead.evaluation.tables import metric_title, percent
 from edgead.report.curves import CurveChart, make_chart
 from edgead.report.overlay import SATURATED_AT, SHOWN_FROM, palette_hex
+from edgead.report.page import page_environment
 
 CASES_SHOWN = 3
 """False alarms, and misses, that an object shows."""
@@ -57,13 +56,7 @@ class ObjectPart:
 
 def render_evaluation(page: EvaluationPage) -> str:
     """The page as HTML text."""
-    environment = Environment(
-        loader=PackageLoader("edgead.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters["percent"] = percent
     environment.filters["joined"] = joined
     summary = page.summary

@@ -33,7 +33,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled place on an axis."""
+    """A labelled place on an axis, in SVG units."""
 
     position: float
     label: str

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from edgead.evaluation.labelled import judge
 from edgead.evaluation.latency import stage_latencies
 from edgead.records import FailedPicture, InspectedPicture, PictureRecord
 from edgead.report.facts import DetectorFacts
 from edgead.report.histogram import Histogram, make_histogram
 from edgead.report.overlay import SATURATED_AT, SHOWN_FROM, palette_hex
+from edgead.report.page import page_environment
 
 THUMBNAIL_PX = 480
 _KNOWN_DEFECTIVE = "known defective"
@@ -107,35 +106,32 @@ class _Row:
 
 def render_report(report: Report) -> str:
     """The page as HTML text."""
-    environment = Environment(
-        loader=PackageLoader("edgead.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     inspected = [record for record in report.records if isinstance(record, InspectedPicture)]
     rows = [
         _row(record, report) for record in sorted(inspected, key=lambda record: record.score, reverse=True)
     ]
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        facts=report.facts,
-        words=report.words,
-        high_groups=(report.words.above, _KNOWN_DEFECTIVE),
-        rows=rows,
-        headlines=judge(inspected, report.labels).sentences() if report.labels else (),
-        failed=[record for record in report.records if isinstance(record, FailedPicture)],
-        anomalies=sum(record.is_anomaly for record in inspected),
-        without_images=sum(row.original is None for row in rows),
-        histogram=_histogram(inspected, report),
-        latencies=stage_latencies(report.records),
-        palette=palette_hex(9),
-        legend_ticks=[
-            (SHOWN_FROM, 0),
-            (1.0, 100 * (1 - SHOWN_FROM) / (SATURATED_AT - SHOWN_FROM)),
-            (SATURATED_AT, 100),
-        ],
+    return (
+        page_environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            facts=report.facts,
+            words=report.words,
+            high_groups=(report.words.above, _KNOWN_DEFECTIVE),
+            rows=rows,
+            headlines=judge(inspected, report.labels).sentences() if report.labels else (),
+            failed=[record for record in report.records if isinstance(record, FailedPicture)],
+            anomalies=sum(record.is_anomaly for record in inspected),
+            without_images=sum(row.original is None for row in rows),
+            histogram=_histogram(inspected, report),
+            latencies=stage_latencies(report.records),
+            palette=palette_hex(9),
+            legend_ticks=[
+                (SHOWN_FROM, 0),
+                (1.0, 100 * (1 - SHOWN_FROM) / (SATURATED_AT - SHOWN_FROM)),
+                (SATURATED_AT, 100),
+            ],
+        )
     )
 
 

@@ -39,7 +39,7 @@ from edgead_runtime.persistence import check_encoder, load_references, locate_en
 from edgead_runtime.pipeline import Inspection, Pipeline, inspect
 from edgead_runtime.presets import find_recipe
 from edgead_runtime.recipe import Recipe, recipe_from_dict
-from edgead_runtime.result import Provenance, Result
+from edgead_runtime.result import Result
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,7 @@ class Detector:
         self._loaded_by: Callable[[], Detector] | None = None
         self.any_size = any_size
         """Accept frames of another size than the references."""
-        weights = pipeline.encoder.manifest.weights
-        self.provenance = Provenance(
-            encoder=pipeline.encoder.fingerprint,
-            backbone=pipeline.encoder.manifest.backbone,
-            weights=weights.source,
-            official_weights=weights.official,
-            recipe=pipeline.recipe.name,
-            engine=pipeline.encoder.engine_name,
-        )
+        self.provenance = pipeline.provenance
 
     # -- making one ------------------------------------------------------------------------------------
 
@@ -259,11 +251,11 @@ class Detector:
         state = self._state
         if state.bank is None:
             return self._inspect(frame, state).result
-        return inspect_fused(self._pipeline, frame, state.bank, state.calibration, self.provenance)
+        return inspect_fused(self._pipeline, frame, state.bank, state.calibration)
 
     def _inspect(self, frame: Frame, state: _State) -> Inspection:
         """By the stages, keeping what they made."""
-        return inspect(self._pipeline, frame, state.memory, state.calibration, self.provenance)
+        return inspect(self._pipeline, frame, state.memory, state.calibration)
 
     def explain(self, frame: Frame, limit: int = 3) -> tuple[Result, tuple[Explanation, ...]]:
         """Inspect one frame and say, for its strongest regions, which good patch comes nearest.
@@ -324,8 +316,8 @@ class Detector:
             name = picture.name if isinstance(frame, Picture) else f"added-{datetime.now():%Y%m%d-%H%M%S-%f}"
         self._check_new(name, frame_digest(picture.frame))
         as_taken = self._pipeline.encode(picture.frame)
-        first = self.references[0]
-        reference = self._pipeline.embed(picture, as_taken, first, added_later=True)
+        fixed = self._pipeline.landmarks_to_align_to(self.references[0])
+        reference = self._pipeline.embed(picture, as_taken, fixed, added_later=True)
         with self._lock:
             self._check_new(name, reference.digest)  # another thread may have been faster
             name = _unused(name, {known.picture.name for known in self.references})

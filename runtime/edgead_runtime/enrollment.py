@@ -144,9 +144,12 @@ def fill_memory(
         progress: Told of the stage ``bank``.
     """
     memory = Memory((), pipeline.recipe)
+    fixed = None
     for done, (picture, features) in enumerate(zip(good, as_taken, strict=True)):
         progress("bank", done, len(good))
-        memory = memory.adding(pipeline.embed(picture, features, *memory.references[:1]))
+        memory = memory.adding(pipeline.embed(picture, features, fixed))
+        if done == 0 and len(good) > 1:
+            fixed = pipeline.landmarks_to_align_to(memory.references[0])
     progress("bank", len(good), len(good))
     return memory
 

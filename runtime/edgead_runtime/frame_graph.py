@@ -39,7 +39,6 @@ BANK_BIAS = "bank_bias"
 PATCH_WEIGHTS = "patch_weights"
 MAP_DOWN = "map_down"
 MAP_ACROSS = "map_across"
-INPUTS = (FRAME, BANK, BANK_BIAS, PATCH_WEIGHTS, MAP_DOWN, MAP_ACROSS)
 
 DISTANCES = "distances"
 SCORE = "score"

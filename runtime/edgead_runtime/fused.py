@@ -8,10 +8,9 @@ from edgead_runtime import frame_graph
 from edgead_runtime.blocked_bank import BlockedBank
 from edgead_runtime.engines import Array, Uploaded
 from edgead_runtime.images import Frame
-from edgead_runtime.manifest import Calibration
 from edgead_runtime.memory import Memory, scale
-from edgead_runtime.pipeline import Clock, PatchDistances, Pipeline, make_result
-from edgead_runtime.result import Provenance, Result
+from edgead_runtime.pipeline import Clock, PatchDistances, Pipeline, Thresholds, make_result
+from edgead_runtime.result import Result
 
 
 def bank_for(pipeline: Pipeline, memory: Memory, before: BlockedBank | None = None) -> BlockedBank | None:
@@ -46,8 +45,7 @@ def inspect_fused(
     pipeline: Pipeline,
     frame: Frame,
     bank: BlockedBank,
-    calibration: Calibration,
-    provenance: Provenance,
+    thresholds: Thresholds,
 ) -> Result:
     """Compare one frame with what good parts look like, in one run.
 
@@ -58,8 +56,7 @@ def inspect_fused(
         pipeline: The method.
         frame: ``[H, W, 3]`` uint8, BGR.
         bank: What good parts look like.
-        calibration: The thresholds.
-        provenance: What the result says of where it comes from.
+        thresholds: Of image and map.
     """
     encoder, recipe = pipeline.encoder, pipeline.recipe
     timings: dict[str, float] = {}
@@ -82,6 +79,5 @@ def inspect_fused(
     if mask is not None:
         clock.stage("mask")
     weighed = pipeline.weigh(found, mask)
-    return make_result(
-        pipeline, frame, PatchDistances(weighed, weighed), mask, calibration, provenance, clock
-    )
+    frame_hw = (frame.shape[0], frame.shape[1])
+    return make_result(pipeline, frame_hw, PatchDistances.alike(weighed), mask, thresholds, clock)

@@ -6,6 +6,7 @@ import functools
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from edgead_runtime.calibration import NormalScore
 from edgead_runtime.encoder import Encoder, PatchFeatures
 from edgead_runtime.errors import RecipeError
 from edgead_runtime.images import Frame, Picture
-from edgead_runtime.manifest import Calibration, MaskDecision
+from edgead_runtime.manifest import MaskDecision
 from edgead_runtime.masking import Mask, attention_mask, pca_mask
 from edgead_runtime.memory import Memory
 from edgead_runtime.realign import Realigner
@@ -38,6 +39,11 @@ class PatchDistances:
     for_map: NDArray[np.float32]
     for_score: NDArray[np.float32]
 
+    @classmethod
+    def alike(cls, distances: NDArray[np.float32]) -> PatchDistances:
+        """The same for both."""
+        return cls(distances, distances)
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -56,6 +62,19 @@ class Pipeline:
     @cached_property
     def _realign(self) -> Realigner:
         return Realigner(self.recipe, self.encode, self.landmarks)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What results say of where they come from."""
+        weights = self.encoder.manifest.weights
+        return Provenance(
+            encoder=self.encoder.fingerprint,
+            backbone=self.encoder.manifest.backbone,
+            weights=weights.source,
+            official_weights=weights.official,
+            recipe=self.recipe.name,
+            engine=self.encoder.engine_name,
+        )
 
     def encode(self, frame: Frame, timings_ms: dict[str, float] | None = None) -> PatchFeatures:
         """Patch features of the recipe's layers."""
@@ -83,11 +102,17 @@ class Pipeline:
             frame, None if mask is None else self.encoder.preprocessor.pixels_of(mask, size)
         )
 
+    def landmarks_to_align_to(self, first: Reference) -> Landmarks | None:
+        """Those of the first reference, where the recipe aligns the others to it at enrolment."""
+        if self.recipe.align != "enrolment":
+            return None
+        return self.landmarks(first.picture.frame, first.mask)
+
     def embed(
         self,
         picture: Picture,
         as_taken: PatchFeatures,
-        first: Reference | None = None,
+        fixed: Landmarks | None = None,
         *,
         added_later: bool = False,
     ) -> Reference:
@@ -96,16 +121,15 @@ class Pipeline:
         Args:
             picture: The good picture.
             as_taken: Its features.
-            first: The first reference, which the others are aligned to where the recipe aligns at enrolment.
+            fixed: What it is aligned to, from :meth:`landmarks_to_align_to`.
             added_later: It came in after enrolment.
         """
         alignment = None
         frame_hw = (picture.frame.shape[0], picture.frame.shape[1])
         mask = self.find_mask(as_taken)
-        if self.recipe.align == "enrolment" and first is not None:
-            fixed = self.landmarks(first.picture.frame, first.mask)
+        if fixed is not None:
             alignment = align(self.landmarks(picture.frame, mask), fixed)
-            frame_hw = first.frame_hw
+            frame_hw = fixed.frame_hw
         return embed_reference(
             picture,
             as_taken,
@@ -139,7 +163,7 @@ class Pipeline:
         mean = distances[0] if len(distances) == 1 else np.mean(distances, axis=0, dtype=np.float32)
         for_map = self.weigh(np.asarray(mean, dtype=np.float32).reshape(grid), mask)
         if len(distances) == 1 or self.recipe.score_layers == "all":
-            return PatchDistances(for_map, for_map)
+            return PatchDistances.alike(for_map)
         return PatchDistances(for_map, self.weigh(distances[-1].reshape(grid), mask))
 
     def weigh(self, distances: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
@@ -239,8 +263,7 @@ def inspect(
     pipeline: Pipeline,
     frame: Frame,
     memory: Memory,
-    calibration: Calibration,
-    provenance: Provenance,
+    thresholds: Thresholds,
 ) -> Inspection:
     """Compare one frame with what good parts look like.
 
@@ -248,8 +271,7 @@ def inspect(
         pipeline: The method.
         frame: ``[H, W, 3]`` uint8, BGR.
         memory: What good parts look like.
-        calibration: The thresholds.
-        provenance: What the result says of where it comes from.
+        thresholds: Of image and map.
     """
     timings: dict[str, float] = {}
     features = pipeline.encode(frame, timings)
@@ -263,17 +285,17 @@ def inspect(
     queries = tuple(map(normalize, features.layers))
     distances = pipeline.compare(queries, mask, compared)
     clock.stage("search")
-    result = make_result(pipeline, frame, distances, mask, calibration, provenance, clock, notes)
+    frame_hw = (frame.shape[0], frame.shape[1])
+    result = make_result(pipeline, frame_hw, distances, mask, thresholds, clock, notes)
     return Inspection(result, queries, compared)
 
 
 def make_result(
     pipeline: Pipeline,
-    frame: Frame,
+    frame_hw: tuple[int, int],
     distances: PatchDistances,
     mask: Mask | None,
-    calibration: Calibration,
-    provenance: Provenance,
+    thresholds: Thresholds,
     clock: Clock,
     notes: tuple[str, ...] = (),
 ) -> Result:
@@ -281,11 +303,10 @@ def make_result(
 
     Args:
         pipeline: The method.
-        frame: The frame, of which only the size is kept.
+        frame_hw: Size of the frame (height, width).
         distances: Of its patches, masked.
         mask: The mask they were masked by.
-        calibration: The thresholds.
-        provenance: What the result says of where it comes from.
+        thresholds: Of image and map.
         clock: Told of the stage ``score``.
         notes: What a person should know of this frame.
     """
@@ -294,15 +315,27 @@ def make_result(
     distances.for_map.flags.writeable = False  # the map is made from it later
     return Result(
         score=score,
-        threshold=calibration.threshold,
+        threshold=thresholds.threshold,
         patch_distances=distances.for_map,
         mask=mask,
-        provenance=provenance,
+        provenance=pipeline.provenance,
         notes=notes,
-        _make_map=functools.partial(pipeline.make_map, distances.for_map, (frame.shape[0], frame.shape[1])),
-        _find_regions=functools.partial(_find_regions, calibration.pixel_threshold),
+        _make_map=functools.partial(pipeline.make_map, distances.for_map, frame_hw),
+        _find_regions=functools.partial(_find_regions, thresholds.pixel_threshold),
         _timings_ms=clock.timings_ms,
     )
+
+
+class Thresholds(Protocol):
+    """A calibration, or what stands in for one."""
+
+    @property
+    def threshold(self) -> float:
+        """Image scores above this are anomalous."""
+
+    @property
+    def pixel_threshold(self) -> float:
+        """Map values above this make a region."""
 
 
 class Clock:

@@ -9,6 +9,7 @@ from edgead_runtime.files import write_atomic
 
 from edgead.jobs.bench.record import TOTAL, Bench, Measurement
 from edgead.jobs.bench.words import comparison_line, machine_line, start_line, subject_line, throughput_line
+from edgead.jobs.output_files import check_output_file
 from edgead.report.latency_chart import LatencySeries, draw_latency
 
 SUFFIXES = (".png", ".svg")
@@ -23,14 +24,8 @@ def check_files(out: Path | None, picture: Path | None, *, overwrite: bool) -> N
     if picture is not None and picture.suffix.lower() not in SUFFIXES:
         raise OutputError(f"cannot draw {picture}", "Give --picture a name that ends with .png or .svg.")
     for path in (out, picture):
-        if path is None:
-            continue
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder", "Give the name of a file.")
-        if not path.parent.is_dir():
-            raise OutputError(f"cannot write {path}: there is no folder {path.parent}", "Make it first.")
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already", "Choose another name, or add --overwrite.")
+        if path is not None:
+            check_output_file(path, overwrite=overwrite)
 
 
 def write_picture(path: Path, bench: Bench) -> None:

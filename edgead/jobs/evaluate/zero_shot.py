@@ -64,7 +64,7 @@ def run_batch_unit(
     ]
     guess = guess_thresholds(
         [
-            pipeline.normal_score(PatchDistances(found, found), size)
+            pipeline.normal_score(PatchDistances.alike(found), size)
             for found, size in zip(distances, batch.sizes, strict=True)
         ]
     )

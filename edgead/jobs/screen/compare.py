@@ -32,7 +32,7 @@ def compare_batch(pipeline: Pipeline, work: WorkFolder, progress: Progress) -> N
         start = time.perf_counter()
         distances = compare_with_others(pipeline, work.pictures, index, unpack_mask(line, pipeline))
         seconds = time.perf_counter() - start
-        score = pipeline.normal_score(PatchDistances(distances, distances), line.size)
+        score = pipeline.normal_score(PatchDistances.alike(distances), line.size)
         work.scores.append(
             ScoreLine(image=score.image, map_peak=score.map_peak, search_ms=seconds * 1e3), distances
         )

@@ -33,7 +33,7 @@ from edgead.records import (
     write_results_jsonl,
 )
 from edgead.report.html import render_report
-from edgead.screening.comparing import make_result, provenance_of
+from edgead.screening.comparing import make_result
 from edgead.screening.guess import ThresholdGuess
 
 
@@ -138,7 +138,7 @@ def write_screening(
             "pictures": guess.pictures,
             "threshold": "a guess from the batch itself",
             "edgead": __version__,
-            **asdict(provenance_of(pipeline.encoder, pipeline.recipe)),
+            **asdict(pipeline.provenance),
         }
         write_results_jsonl(folder / RESULTS_JSONL, records, provenance)
         write_results_csv(folder / RESULTS_CSV, records)

@@ -1,0 +1,25 @@
+"""Files that a command writes: checked before the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgead_runtime.errors import OutputError
+
+
+def check_output_file(path: Path, *, overwrite: bool) -> None:
+    """Check that a file can be written, and replaces nothing unasked.
+
+    Args:
+        path: The file.
+        overwrite: Replace an earlier one.
+
+    Raises:
+        OutputError: It is a folder, in a folder that is not there, or exists already.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder", "Give the name of a file.")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}", "Make it first.")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already", "Choose another name, or add --overwrite.")
