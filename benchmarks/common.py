@@ -12,27 +12,37 @@ from typing import Any
 import cv2
 import numpy as np
 from edgead_runtime.images import Frame, encode_png
+from edgead_runtime.manifest import Interpolation
 
+PAPERS_RESIZE: Interpolation = "bicubic-antialias"
 OUT = Path(__file__).parent / "out"
 
 
-def encoder_bundle(resolution: int, layers: tuple[int, ...] = (), *, fuse: bool = False) -> Path:
+def encoder_bundle(
+    resolution: int,
+    layers: tuple[int, ...] = (),
+    *,
+    fuse: bool = False,
+    resize: Interpolation = PAPERS_RESIZE,
+) -> Path:
     """Folder of a ``dinov2_s`` encoder bundle; exported on the first call.
 
     Args:
         resolution: Side in pixels.
         layers: Empty for the weights' default layer.
         fuse: With a frame graph.
+        resize: How frames are resized.
     """
     from edgead_export.export import ExportOptions, export_encoder
 
     name = f"dinov2_s_{resolution}" + "".join(f"_{layer}" for layer in layers)
-    name += "_fused" if fuse else ""
+    name += ("_fused" if fuse else "") + ("" if resize == PAPERS_RESIZE else f"_{resize}")
     folder = OUT / "encoders" / name
     if not (folder / "manifest.json").is_file():
         print(f"exporting {name}")
         export_encoder(
-            ExportOptions("dinov2_s", folder, str(resolution), layers=layers, fuse=fuse), note=print
+            ExportOptions("dinov2_s", folder, str(resolution), layers=layers, fuse=fuse, resize=resize),
+            note=print,
         )
     return folder
 

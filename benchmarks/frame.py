@@ -25,7 +25,7 @@ from edgead_runtime import Detector, Encoder, Result
 from edgead_runtime.errors import EngineUnavailableError
 from edgead_runtime.images import Frame
 
-from benchmarks.common import encoder_bundle, real_frames, save, table
+from benchmarks.common import PAPERS_RESIZE, encoder_bundle, real_frames, save, table
 
 TURNS_OF = 4
 """Frames of one way at a time; the first is not counted."""
@@ -95,11 +95,12 @@ def main() -> None:
     parser.add_argument("--res", type=int, nargs="+", default=[224, 448], help="of the encoder, pixels")
     parser.add_argument("--rows", type=int, nargs="+", default=[8192, 32768], help="of the bank")
     parser.add_argument("--layer", type=int, default=12, help="block whose features are taken")
+    parser.add_argument("--resize", choices=["bicubic-antialias", "area"], default=PAPERS_RESIZE)
     parser.add_argument("--turns", type=int, default=6)
     options = parser.parse_args()
     rows = []
     for resolution in options.res:
-        bundle = encoder_bundle(resolution, (options.layer,), fuse=True)
+        bundle = encoder_bundle(resolution, (options.layer,), fuse=True, resize=options.resize)
         for size in options.rows:
             frames = real_frames()
             exact: list[Result] = []

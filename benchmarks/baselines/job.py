@@ -31,6 +31,8 @@ class Job:
     """Picture files; the first is the reference."""
     detector: str = ""
     """An .edgead file made from the same reference."""
+    area_detector: str = ""
+    """The same with an encoder whose frames are resized by area."""
     plain_onnx: str = ""
     """A plain export of the same weights."""
 

@@ -10,9 +10,12 @@ from edgead_runtime.engines import EnginePrecision
 from benchmarks.baselines.job import Frame, Inspect, Inspected, Job
 
 
-def make(job: Job, *, engine: str, precision: EnginePrecision = "fp32", fused: bool = True) -> Inspect:
+def make(
+    job: Job, *, engine: str, precision: EnginePrecision = "fp32", fused: bool = True, area: bool = False
+) -> Inspect:
     """A detector, loaded as a line loads it; by the frame graph unless told otherwise."""
-    detector = Detector.load(job.detector, engine=engine, precision=precision, fused=fused, any_size=True)
+    path = job.area_detector if area else job.detector
+    detector = Detector.load(path, engine=engine, precision=precision, fused=fused, any_size=True)
 
     def inspect(frame: Frame) -> Inspected:
         start = time.perf_counter()

@@ -33,6 +33,12 @@ WAYS: dict[str, Way] = {
     "edgead-onnxruntime": Way("edgead, ONNX Runtime", "ours", {"engine": "onnxruntime"}),
     "edgead-openvino": Way("edgead, OpenVINO", "ours", {"engine": "openvino"}),
     "edgead-openvino-bf16": Way("edgead, OpenVINO bf16", "ours", {"engine": "openvino", **_BF16}, "bf16"),
+    "edgead-openvino-bf16-area": Way(
+        "edgead, OpenVINO bf16, resized by area",
+        "ours",
+        {"engine": "openvino", **_BF16, "area": True},
+        "bf16",
+    ),
     "stages-onnxruntime": Way(
         "edgead by stages, ONNX Runtime", "ours", {"engine": "onnxruntime", "fused": False}
     ),

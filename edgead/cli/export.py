@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from edgead_export.parity import ParityReport
 
 
+class Resize(str, Enum):
+    """Choices of ``--resize``."""
+
+    PAPER = "bicubic-antialias"
+    AREA = "area"
+
+
 class Fit(str, Enum):
     """Choices of ``--fit``."""
 
@@ -59,6 +66,12 @@ def export(
         Fit,
         typer.Option(help="crop: the papers' rule, aspect kept; stretch: squeeze the whole frame in."),
     ] = Fit.CROP,
+    resize: Annotated[
+        Resize,
+        typer.Option(
+            help="bicubic-antialias: the papers'; area: several times as fast, nearly the same maps."
+        ),
+    ] = Resize.PAPER,
     parity_images: Annotated[
         Path | None,
         typer.Option(help="Folder of pictures to compare on.", show_default="four bundled ones"),
@@ -94,6 +107,7 @@ def export(
             attention=attention,
             weights=weights,
             fit=fit.value,
+            resize=resize.value,
             opset=opset,
             dynamic_batch=dynamic_batch,
             fuse=fuse,

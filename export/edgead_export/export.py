@@ -25,6 +25,7 @@ from edgead_runtime.manifest import (
     FeatureOutput,
     Fit,
     FrameFile,
+    Interpolation,
     Precision,
     Preprocess,
     encode_manifest,
@@ -73,6 +74,8 @@ class ExportOptions:
     """``auto``, ``hub``, ``standin`` or a file."""
     precision: str = "fp32"
     fit: Fit = "crop"
+    resize: Interpolation = "bicubic-antialias"
+    """The papers', or a cheaper one; detectors resize their good pictures and their frames alike."""
     opset: int = DEFAULT_OPSET
     dynamic_batch: bool = False
     fuse: bool = False
@@ -242,7 +245,7 @@ def _draft_manifest(
         input=EncoderInput(
             name=INPUT_NAME, height=size[0], width=size[1], dynamic_batch=options.dynamic_batch
         ),
-        preprocess=Preprocess(mean=spec.mean, std=spec.std, fit=options.fit),
+        preprocess=Preprocess(mean=spec.mean, std=spec.std, interpolation=options.resize, fit=options.fit),
         patch_size=spec.patch_size,
         features=[
             FeatureOutput(

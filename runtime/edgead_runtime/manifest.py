@@ -21,6 +21,7 @@ DETECTOR_SCHEMA_VERSION = 2
 _Positive = Annotated[int, msgspec.Meta(gt=0)]
 _PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 Fit = Literal["crop", "stretch"]
+Interpolation = Literal["bicubic-antialias", "area"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
@@ -42,11 +43,12 @@ class Preprocess(_Record, frozen=True, kw_only=True):
 
     ``fit="crop"`` is the papers' rule (smaller edge to size, aspect kept, top-left crop to whole patches)
     wherever the frame's aspect allows it; ``"stretch"`` always resizes the whole frame to the input.
+    ``interpolation="bicubic-antialias"`` is the papers' (Pillow's), ``"area"`` a cheaper one (OpenCV's).
     """
 
     mean: tuple[float, float, float]
     std: tuple[_PositiveFloat, _PositiveFloat, _PositiveFloat]
-    interpolation: Literal["bicubic-antialias"] = "bicubic-antialias"
+    interpolation: Interpolation = "bicubic-antialias"
     fit: Fit = "crop"
 
 

@@ -1,11 +1,13 @@
 """From a frame to the encoder's input tensor.
 
 Source: AnomalyDINO's release (see docs/design.md): Pillow's antialiased bicubic on 8-bit RGB, divided by
-255, normalized, cropped at the top left to whole patches.
+255, normalized, cropped at the top left to whole patches. An encoder may have been exported for a cheaper
+resize instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgead_runtime.images import Frame
-from edgead_runtime.manifest import EncoderInput, Fit, Preprocess
+from edgead_runtime.manifest import EncoderInput, Fit, Interpolation, Preprocess
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Preprocessor:
         self._input_hw = (encoder_input.height, encoder_input.width)
         self._patch_size = patch_size
         self._fit: Fit = rule.fit
+        self._scale = _SCALES[rule.interpolation]
         mean = np.asarray(rule.mean, dtype=np.float32)
         std = np.asarray(rule.std, dtype=np.float32)
         levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
@@ -152,9 +155,7 @@ class Preprocessor:
         """
         plan = self.plan((frame.shape[0], frame.shape[1]))
         # Resized as BGR: the channels do not mix, and the small picture is cheaper to reorder.
-        image = Image.fromarray(np.ascontiguousarray(frame))
-        resized = image.resize((plan.resized[1], plan.resized[0]), Image.Resampling.BICUBIC)
-        return np.asarray(resized)[: plan.crop[0], : plan.crop[1]]
+        return self._scale(frame, plan.resized)[: plan.crop[0], : plan.crop[1]]
 
     def __call__(self, frame: Frame) -> NDArray[np.float32]:
         """Resize and normalize.
@@ -170,3 +171,22 @@ class Preprocessor:
         for channel in range(3):
             np.take(self._table[channel], pixels[:, :, 2 - channel], out=tensor[channel])
         return tensor
+
+
+def _bicubic_antialias(frame: Frame, size: tuple[int, int]) -> Frame:
+    resized = Image.fromarray(np.ascontiguousarray(frame)).resize(size[::-1], Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def _area(frame: Frame, size: tuple[int, int]) -> Frame:
+    # Averaging over areas is for shrinking alone: enlarged by it, pixels become squares.
+    shrinks = frame.shape[0] >= size[0] and frame.shape[1] >= size[1]
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(np.ascontiguousarray(frame), size[::-1], interpolation=way), dtype=np.uint8)
+
+
+_SCALES: dict[Interpolation, Callable[[Frame, tuple[int, int]], Frame]] = {
+    "bicubic-antialias": _bicubic_antialias,
+    "area": _area,
+}
+"""How a frame is brought to a size (height, width), by the name that a manifest gives it."""

@@ -1,5 +1,6 @@
 """From frame to tensor: the papers' resize rule, and every bit of the result."""
 
+import cv2
 import numpy as np
 import pytest
 from edgead_runtime.manifest import EncoderInput, Preprocess
@@ -76,9 +77,9 @@ def test_stretch_always_shows_the_whole_frame():
     assert plan.squeezed
 
 
-def _preprocessor(input_hw, fit="crop"):
+def _preprocessor(input_hw, fit="crop", interpolation="bicubic-antialias"):
     entry = EncoderInput(name="image", height=input_hw[0], width=input_hw[1])
-    return Preprocessor(entry, Preprocess(mean=MEAN, std=STD, fit=fit), PATCH)
+    return Preprocessor(entry, Preprocess(mean=MEAN, std=STD, fit=fit, interpolation=interpolation), PATCH)
 
 
 @pytest.mark.parametrize("frame_hw", [(300, 300), (576, 768), (97, 131), (40, 300)])
@@ -96,6 +97,28 @@ def test_the_tensor_is_pillows_bicubic_normalized_bit_for_bit(frame_hw, input_hw
     assert np.array_equal(tensor, expected.transpose(2, 0, 1))
 
 
+def test_area_averages_what_it_shrinks_and_does_not_enlarge_pixels_to_squares():
+    preprocessor = _preprocessor((28, 28), interpolation="area")
+    frame = np.random.default_rng(0).integers(0, 256, (84, 56, 3), dtype=np.uint8)
+    blocks = frame.reshape(28, 3, 28, 2, 3).astype(np.float64).mean(axis=(1, 3))
+    assert np.abs(_preprocessor((28, 28), "stretch", "area").resize(frame) - blocks).max() <= 0.5 + 1e-6
+    edge = np.zeros((7, 7, 3), np.uint8)
+    edge[:, 4:] = 255
+    enlarged = preprocessor.resize(edge)[14, :, 0]
+    assert len(np.unique(enlarged)) > 3
+
+
+@pytest.mark.parametrize("side", [40, 64, 100, 230])
+def test_area_is_near_the_papers_resize(side):
+    smooth = cv2.GaussianBlur(
+        np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8), (0, 0), side / 14
+    )
+    one, other = (
+        _preprocessor((56, 56), interpolation=rule).resize(smooth) for rule in ("area", "bicubic-antialias")
+    )
+    assert np.abs(one.astype(int) - other).max() <= 4
+
+
 def test_channels_go_in_as_bgr_and_come_out_as_rgb():
     blue = np.zeros((50, 50, 3), np.uint8)
     blue[:, :, 0] = 255
@@ -105,8 +128,9 @@ def test_channels_go_in_as_bgr_and_come_out_as_rgb():
     assert (tensor == tensor[:, :1, :1]).all()
 
 
-def test_views_of_a_larger_buffer_are_read_as_they_look():
+@pytest.mark.parametrize("interpolation", ["bicubic-antialias", "area"])
+def test_views_of_a_larger_buffer_are_read_as_they_look(interpolation):
     buffer = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     view = buffer[10:150:2, ::-3]
-    preprocessor = _preprocessor((28, 28))
+    preprocessor = _preprocessor((28, 28), interpolation=interpolation)
     assert np.array_equal(preprocessor(view), preprocessor(view.copy()))

@@ -14,6 +14,7 @@ from openvino import opset13 as opset
 from openvino import properties
 from openvino.properties import hint
 
+from edgead_runtime.engines.openvino_search import search_coarsely
 from edgead_runtime.engines.protocol import Array, EngineOptions, EnginePrecision, Uploaded
 from edgead_runtime.errors import BundleError, EngineUnavailableError
 
@@ -39,6 +40,7 @@ class OpenVinoEngine:
             graphs = [(graph, options.precision)]
             if exact:
                 graph, rest = _cut(graph, exact)
+                search_coarsely(rest)
                 graphs = [(graph, options.precision), (rest, "fp32")]
             self._parts = tuple(_Part(core, *of_part, settings) for of_part in graphs)
         except RuntimeError as error:
