@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgead.cli import exit_codes
-from edgead.cli.options import Engine, EnginePrecision, Json, Overwrite, Precision, Quiet, Threads
+from edgead.cli.options import Engine, EnginePrecision, Index, Json, Overwrite, Precision, Quiet, Threads
 from edgead.cli.terminal import Terminal, warn_passed_over
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def detect(
     engine: Engine = "auto",
     precision: Precision = EnginePrecision.FP32,
     threads: Threads = None,
+    index: Index = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -74,8 +75,11 @@ def detect(
         engine=engine,
         threads=threads,
         precision=precision.value,
+        index=index,
         any_size=any_size,
     ) as detector:
+        if detector.index.measured:
+            terminal.say(f"Index {detector.index.index}: {detector.index.reason}.")
         if threshold is not None:
             detector.set_threshold(threshold)
         if not detector.provenance.official_weights:

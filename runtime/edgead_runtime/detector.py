@@ -32,6 +32,8 @@ from edgead_runtime.errors import BundleError, EdgeadError, EnrollmentError, Fra
 from edgead_runtime.explanation import Explanation, check_explainable, explain
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
+from edgead_runtime.index import AUTO, EXACT, check_index
+from edgead_runtime.index_choice import IndexChoice, choose_index
 from edgead_runtime.manifest import Calibration, MaskDecision
 from edgead_runtime.memory import Memory
 from edgead_runtime.notes import enrollment_notes
@@ -50,6 +52,9 @@ class _State:
     calibration: Calibration
     bank: BlockedBank | None
     """The memory as the frame graph searches it, where the method goes that way."""
+
+
+_SEARCHED_EXACTLY = IndexChoice(EXACT, "as enrolled")
 
 
 class Detector:
@@ -73,9 +78,12 @@ class Detector:
         *,
         owns_encoder: bool = False,
         any_size: bool = False,
+        index: IndexChoice = _SEARCHED_EXACTLY,
     ) -> None:
         self._pipeline = pipeline
         self._state = _State(memory, calibration, bank_for(pipeline, memory))
+        self.index = index
+        """How the bank is searched, and why."""
         self._lock = threading.Lock()
         self._owns_encoder = owns_encoder
         self._loaded_by: Callable[[], Detector] | None = None
@@ -146,6 +154,7 @@ class Detector:
         threads: int | None = None,
         precision: EnginePrecision = "fp32",
         fused: bool = True,
+        index: str = AUTO,
         any_size: bool = False,
     ) -> Detector:
         """Load a ``.edgead`` file.
@@ -159,6 +168,9 @@ class Detector:
             threads: See :meth:`Encoder.load`.
             precision: See :meth:`Encoder.load`.
             fused: See :meth:`Encoder.load`.
+            index: How the bank is searched: ``exact``, a name of :data:`edgead_runtime.index.INDEXES`, or
+                ``auto`` for what measures fastest here without changing image scores. With another than
+                ``exact`` a frame goes by the stages.
             any_size: Accept frames of another size than the references.
 
         Raises:
@@ -167,8 +179,10 @@ class Detector:
             EncoderNotFoundError: Its encoder is neither embedded nor where it was.
             EncoderMismatchError: The encoder given is another one.
             EngineUnavailableError: No engine for that device is installed.
+            IndexUnavailableError: The index is unknown, not installed, or not what the recipe asks for.
         """
         path = Path(path)
+        check_index(index)
         bundle = read_bundle(path)
         owned = not isinstance(encoder, Encoder)
         if isinstance(encoder, Encoder):
@@ -182,12 +196,16 @@ class Detector:
             )
         with _closed_on_failure(loaded if owned else None):
             recipe = _recipe_of(bundle.manifest.recipe, path)
+            pipeline = Pipeline(loaded, recipe, bundle.manifest.mask)
+            memory = Memory(load_references(bundle, loaded, recipe, path), recipe)
+            memory, choice = choose_index(pipeline, memory, index, threads)
             detector = cls(
-                Pipeline(loaded, recipe, bundle.manifest.mask),
-                Memory(load_references(bundle, loaded, recipe, path), recipe),
+                pipeline,
+                memory,
                 bundle.manifest.calibration,
                 owns_encoder=owned,
                 any_size=any_size,
+                index=choice,
             )
         folder = loaded.bundle.root if isinstance(encoder, Encoder) else encoder
         detector._loaded_by = functools.partial(
@@ -199,6 +217,7 @@ class Detector:
             threads=threads,
             precision=precision,
             fused=fused,
+            index=index,
             any_size=any_size,
         )
         return detector
@@ -332,6 +351,7 @@ class Detector:
     def _change(self, **changes: Any) -> None:
         """Replace the state; the file it was loaded from no longer says what it is. Under the lock."""
         if "memory" in changes:
+            changes["memory"] = changes["memory"].searched_like(self._state.memory)
             changes["bank"] = bank_for(self._pipeline, changes["memory"], self._state.bank)
         self._state = replace(self._state, **changes)
         self._loaded_by = None
@@ -376,7 +396,7 @@ class Detector:
         held_out = as_pictures(calibration_good, "held-out")
         known = [(reference.picture.name, reference.digest) for reference in memory.references]
         check_distinct([*known, *((picture.name, frame_digest(picture.frame)) for picture in held_out)])
-        calibration = calibrate_memory(self._pipeline, memory, held_out, false_alarm_rate, progress)
+        calibration = calibrate_memory(self._pipeline, memory.exactly(), held_out, false_alarm_rate, progress)
         with self._lock:
             self._change(calibration=calibration)
         return calibration

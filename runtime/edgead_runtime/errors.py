@@ -44,6 +44,10 @@ class EngineUnavailableError(EdgeadError):
     """The engine or device asked for is not on this machine."""
 
 
+class IndexUnavailableError(EdgeadError):
+    """The search index asked for is not on this machine, or does not fit the recipe."""
+
+
 class PictureError(EdgeadError):
     """A picture or frame cannot be read or is not usable."""
 

@@ -15,6 +15,7 @@ from edgead_runtime.alignment import Landmarks, align, find_landmarks
 from edgead_runtime.anomaly_map import Region, find_regions, make_map
 from edgead_runtime.areas import area_from_rows
 from edgead_runtime.bank import Layers, Reference, embed_reference, normalize
+from edgead_runtime.blas_threads import one_blas_thread
 from edgead_runtime.calibration import NormalScore
 from edgead_runtime.encoder import Encoder, PatchFeatures
 from edgead_runtime.errors import RecipeError
@@ -22,27 +23,13 @@ from edgead_runtime.images import Frame, Picture
 from edgead_runtime.manifest import MaskDecision
 from edgead_runtime.masking import Mask, attention_mask, pca_mask
 from edgead_runtime.memory import Memory
+from edgead_runtime.patch_distances import PatchDistances
 from edgead_runtime.realign import Realigner
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.result import Provenance, Result
-from edgead_runtime.scoring import image_score
+from edgead_runtime.scoring import image_score, scored_count
+from edgead_runtime.settling import settle
 from edgead_runtime.views import views_of
-
-
-@dataclass(frozen=True, eq=False)
-class PatchDistances:
-    """Distances ``[rows, columns]`` of a picture with ignored patches 0, or damped as the recipe says.
-
-    The two differ only where a recipe of several layers scores with the last one alone.
-    """
-
-    for_map: NDArray[np.float32]
-    for_score: NDArray[np.float32]
-
-    @classmethod
-    def alike(cls, distances: NDArray[np.float32]) -> PatchDistances:
-        """The same for both."""
-        return cls(distances, distances)
 
 
 @dataclass(frozen=True)
@@ -150,12 +137,26 @@ class Pipeline:
     def compare(self, queries: Layers, mask: Mask | None, memory: Memory) -> PatchDistances:
         """Distances of a picture's patches to what good parts look like.
 
+        Where the memory has an approximate index, those that the image score is made from are exact all the
+        same, and the others are at least what they should be.
+
         Args:
             queries: L2-normalized patches ``[N, D]`` a layer.
             mask: ``[rows, columns]`` or ``None``.
             memory: What it is compared with.
         """
-        return self.combine(memory.distances(queries), mask)
+        distances = memory.distances(queries)
+        if memory.is_exact:
+            return self.combine(distances, mask)
+        exact = memory.exactly()
+        # A few patches to the whole bank is a matter of reading it, which one thread does as well.
+        with one_blas_thread():
+            return settle(
+                distances,
+                count=scored_count(len(queries[0]), self.recipe.top_fraction, self.recipe.statistic),
+                exactly=lambda patches: exact.distances(tuple(tokens[patches] for tokens in queries)),
+                combine=lambda found: self.combine(found, mask),
+            )
 
     def combine(self, distances: Layers, mask: Mask | None) -> PatchDistances:
         """One distance a patch from those of the layers ``[N]``, masked."""

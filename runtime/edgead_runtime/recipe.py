@@ -123,6 +123,15 @@ class Recipe:
         for problem, remedy in _faults(self):
             raise RecipeError(f"recipe '{self.name}': {problem}", remedy)
 
+    @property
+    def asks_for_nearest(self) -> bool:
+        """Whether a patch's distance is that to the nearest of all that is kept, which stays as enrolled."""
+        return (
+            self.head == "bank"
+            and (self.reduction, self.view_reduction, self.neighbours) == ("nearest", "nearest", 1)
+            and self.align != "frame"
+        )
+
     def with_(self, **changes: Any) -> Recipe:
         """The same recipe with ``changes``; checked again.
 
