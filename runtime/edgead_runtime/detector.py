@@ -34,10 +34,16 @@ from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
 from edgead_runtime.index import AUTO, EXACT, check_index
 from edgead_runtime.index_choice import IndexChoice, choose_index
-from edgead_runtime.manifest import Calibration, MaskDecision
+from edgead_runtime.manifest import Calibration, CoresetRecord, MaskDecision
 from edgead_runtime.memory import Memory
 from edgead_runtime.notes import enrollment_notes
-from edgead_runtime.persistence import check_encoder, load_references, locate_encoder, save_detector
+from edgead_runtime.persistence import (
+    check_encoder,
+    load_coreset,
+    load_references,
+    locate_encoder,
+    save_detector,
+)
 from edgead_runtime.pipeline import Inspection, Pipeline, inspect
 from edgead_runtime.presets import find_recipe
 from edgead_runtime.recipe import Recipe, recipe_from_dict
@@ -52,6 +58,11 @@ class _State:
     calibration: Calibration
     bank: BlockedBank | None
     """The memory as the frame graph searches it, where the method goes that way."""
+
+    @classmethod
+    def of(cls, memory: Memory, calibration: Calibration, bank: BlockedBank | None) -> _State:
+        """With the bank's own references, so that their patches are in memory once."""
+        return cls(memory if bank is None else memory.of(bank.references), calibration, bank)
 
 
 _SEARCHED_EXACTLY = IndexChoice(EXACT, "as enrolled")
@@ -81,7 +92,7 @@ class Detector:
         index: IndexChoice = _SEARCHED_EXACTLY,
     ) -> None:
         self._pipeline = pipeline
-        self._state = _State(memory, calibration, bank_for(pipeline, memory))
+        self._state = _State.of(memory, calibration, bank_for(pipeline, memory))
         self.index = index
         """How the bank is searched, and why."""
         self._lock = threading.Lock()
@@ -138,7 +149,7 @@ class Detector:
             pipeline = Pipeline(loaded, chosen, decide_mask(loaded, chosen, as_taken, (height, width)))
             memory = fill_memory(pipeline, pictures, as_taken, progress)
             calibration = calibrate_memory(pipeline, memory, held_out, false_alarm_rate, progress)
-        detector = cls(pipeline, memory, calibration, owns_encoder=owned)
+        detector = cls(pipeline, memory.condensed(), calibration, owns_encoder=owned)
         if threshold is not None:
             detector.set_threshold(threshold)
         return detector
@@ -197,7 +208,8 @@ class Detector:
         with _closed_on_failure(loaded if owned else None):
             recipe = _recipe_of(bundle.manifest.recipe, path)
             pipeline = Pipeline(loaded, recipe, bundle.manifest.mask)
-            memory = Memory(load_references(bundle, loaded, recipe, path), recipe)
+            references = load_references(bundle, loaded, recipe, path)
+            memory = Memory(references, recipe, load_coreset(bundle, references, path))
             memory, choice = choose_index(pipeline, memory, index, threads)
             detector = cls(
                 pipeline,
@@ -353,7 +365,8 @@ class Detector:
         if "memory" in changes:
             changes["memory"] = changes["memory"].searched_like(self._state.memory)
             changes["bank"] = bank_for(self._pipeline, changes["memory"], self._state.bank)
-        self._state = replace(self._state, **changes)
+        state = replace(self._state, **changes)
+        self._state = _State.of(state.memory, state.calibration, state.bank)
         self._loaded_by = None
 
     def undo(self) -> str:
@@ -446,6 +459,16 @@ class Detector:
     def references(self) -> tuple[Reference, ...]:
         """The bank, in the order of enrolment."""
         return self._state.memory.references
+
+    @property
+    def coreset(self) -> tuple[CoresetRecord, ...]:
+        """For each layer what the bank leaves out and guarantees; empty where it keeps all patches."""
+        return self._state.memory.coreset
+
+    @property
+    def rows(self) -> int:
+        """Patches in the bank, of the last layer."""
+        return self._state.memory.rows
 
     @property
     def notes(self) -> tuple[str, ...]:

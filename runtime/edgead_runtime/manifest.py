@@ -15,8 +15,9 @@ import msgspec
 from edgead_runtime.errors import BundleError, SchemaVersionError
 
 ENCODER_SCHEMA_VERSION = 1
-DETECTOR_SCHEMA_VERSION = 2
-"""2: several layers and views; nothing was released with 1."""
+DETECTOR_SCHEMA_VERSION = 3
+"""2: several layers and views; nothing was released with 1. 3: banks that leave patches out, or keep them in
+fewer bytes."""
 
 _Positive = Annotated[int, msgspec.Meta(gt=0)]
 _PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
@@ -239,6 +240,8 @@ class ReferenceRecord(_Record, frozen=True, kw_only=True):
     picture: str
     tokens: list[str]
     """A tensor a layer; empty where a subspace is kept."""
+    kept: list[str] = []
+    """A tensor a layer with the numbers of the patches that are kept; empty where all are."""
     moments: list[MomentsRecord] = []
     alignment: AlignmentRecord | None = None
     mask: str | None
@@ -247,6 +250,18 @@ class ReferenceRecord(_Record, frozen=True, kw_only=True):
     digest: str
     """Of its pixels: the same part enrolled twice is noticed without decoding what is kept."""
     added: Literal["enrollment", "add_good"]
+
+
+class CoresetRecord(_Record, frozen=True, kw_only=True):
+    """What a coreset of one layer is of, and what it guarantees."""
+
+    rows: _Positive
+    """Patches there were, of all good pictures enrolled and added."""
+    chosen: _Positive
+    """Patches that were kept at enrolment."""
+    radius: Annotated[float, msgspec.Meta(ge=0)]
+    """No patch differs from the nearest that is kept by a vector longer than this. So no cosine distance
+    grows by more."""
 
 
 class Member(_Record, frozen=True, kw_only=True):
@@ -268,6 +283,8 @@ class DetectorManifest(_Record, frozen=True, kw_only=True):
     mask: MaskDecision
     calibration: Calibration
     references: list[ReferenceRecord]
+    coreset: list[CoresetRecord] = []
+    """A layer each; empty where all patches are kept."""
     members: dict[str, Member]
 
 

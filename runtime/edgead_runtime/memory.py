@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime.bank import Layers, Reference
+from edgead_runtime.coreset import condense, condense_added, is_condensed
 from edgead_runtime.index import GrowingIndex, SearchIndex, create_index, nearest_distances
+from edgead_runtime.manifest import CoresetRecord
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.subspace import Subspace
 
@@ -21,6 +23,8 @@ class Memory:
 
     references: tuple[Reference, ...]
     recipe: Recipe
+    coreset: tuple[CoresetRecord, ...] = ()
+    """For each layer what is left out and guaranteed; empty where all patches are kept."""
     indexes: tuple[SearchIndex, ...] = ()
     """For each layer what it is searched with; empty where all of it is. Whatever changes the references
     drops them, and :meth:`searched_like` brings them back: what is left out in turn is compared exactly."""
@@ -60,8 +64,18 @@ class Memory:
             found.append(index.following(banks))
         return replace(self, indexes=tuple(found))
 
+    def condensed(self) -> Memory:
+        """With the patches alone that the recipe keeps; of a memory that has them all."""
+        if not is_condensed(self.recipe):
+            return self
+        references, coreset = condense(self.references, self.recipe)
+        return replace(self.of(references), coreset=coreset)
+
     def adding(self, reference: Reference) -> Memory:
-        """With one good picture more. Nothing is copied."""
+        """With one good picture more. Nothing is copied, unless a coreset has to be thinned."""
+        if self.coreset:
+            references, coreset = condense_added(self.references, reference, self.coreset, self.recipe)
+            return replace(self.of(references), coreset=coreset)
         return self.of((*self.references, reference))
 
     def without(self, index: int) -> Memory:

@@ -203,9 +203,8 @@ class Pipeline:
         distances = self.compare(tuple(map(normalize, features.layers)), mask, aligned)
         return self.normal_score(distances, (frame.shape[0], frame.shape[1]))
 
-    def score_left_out(self, memory: Memory, index: int) -> NormalScore:
-        """Score of a reference against the others."""
-        reference, others = memory.references[index], memory.without(index)
+    def score_reference(self, reference: Reference, others: Memory) -> NormalScore:
+        """Score of a reference against a memory that it is not in."""
         if self.recipe.align == "frame":
             others, _ = self.memory_for(others, reference.picture.frame, reference.mask)
         distances = self.compare(self.patches_as_taken(reference), reference.mask, others)
@@ -213,7 +212,7 @@ class Pipeline:
 
     def patches_as_taken(self, reference: Reference) -> Layers:
         """L2-normalized patches ``[N, D]`` a layer of a reference, encoded anew where they are not kept."""
-        if reference.tokens:
+        if reference.tokens and not reference.kept:
             return reference.as_taken
         return tuple(map(normalize, self.encode(reference.picture.frame).layers))
 
