@@ -19,7 +19,7 @@ Matrix = NDArray[np.float32]
 
 _BATCH = 256
 _BLOCK_ROWS = 8192
-_ROUNDING = 5e-7
+_ROUNDING = 2e-6
 """Of ``1 - cos`` in float32: a row counts as near only where it is so without doubt."""
 _TAKEN = -1.0
 
@@ -54,7 +54,9 @@ def farthest_first(
         search.compare(known, first=0)
     elif count and len(rows):
         search.take(np.zeros(1, dtype=np.intp))
-    enough = max(within * within / 2 - _ROUNDING, 0.0)
+    enough = within * within / 2 - _ROUNDING
+    if enough <= 0:
+        enough = _TAKEN / 2  # so near that similarities cannot tell: nothing is left out
     while len(search.chosen) < count:
         batch = search.next_batch(count - len(search.chosen), enough)
         if not len(batch):
@@ -94,12 +96,11 @@ class _Search:
         self.chosen += batch.tolist()
 
     def next_batch(self, most: int, enough: float) -> NDArray[np.intp]:
-        size = min(_BATCH, len(self._distance) - 1)
-        if size < 1:
-            return np.empty(0, dtype=np.intp)
-        farthest = np.argpartition(self._distance, -size - 1)[-size - 1 :]
-        farthest = farthest[np.argsort(-self._distance[farthest], kind="stable")]
-        outside, candidates = self._distance[farthest[-1]], farthest[:-1]
+        candidates, outside = np.arange(len(self._distance)), -np.inf
+        if len(candidates) > _BATCH:
+            farthest = np.argpartition(self._distance, -_BATCH - 1)[-_BATCH - 1 :]
+            farthest = farthest[np.argsort(self._distance[farthest], kind="stable")]
+            candidates, outside = farthest[1:], float(self._distance[farthest[0]])
         distance = self._distance[candidates].copy()
         between = 1 - self._rows[candidates] @ self._rows[candidates].T
         batch: list[int] = []

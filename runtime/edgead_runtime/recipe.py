@@ -165,7 +165,7 @@ def _faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for name in ("worst_share", "batch_share", "top_fraction"):
         if not 0 < getattr(recipe, name) <= 1:
             yield f"{name} is {getattr(recipe, name)}", "Give a share above 0, up to 1."
-    if not (0 < recipe.coreset <= 1 or (recipe.coreset > 1 and recipe.coreset == round(recipe.coreset))):
+    if not (0 < recipe.coreset <= 1 or (recipe.coreset > 1 and float(recipe.coreset).is_integer())):
         yield f"coreset is {recipe.coreset}", "Give a share above 0, up to 1, or a whole number of patches."
     if not 0 <= recipe.merge_within < 1:
         yield f"merge_within is {recipe.merge_within}", "Give a length from 0, such as 0.01."

@@ -1,8 +1,11 @@
 """Patches in fewer bytes: how the bank lies in a detector's file.
 
 A patch has length 1, so its direction is all there is to keep: whole numbers from -127 to 127 in proportion
-to it need no scale beside them. What is kept is rounded when a picture is enrolled and not when the file is
-written, so that thresholds come from the very patches that the file will give.
+to it need no scale beside them. In fp16 the length is off by some hundred-thousandths, and stays so: made 1
+again, it would be rounded otherwise the next time.
+
+What is kept is rounded when a picture is enrolled and not when the file is written, so that thresholds come
+from the very patches that the file will give.
 """
 
 from __future__ import annotations
@@ -37,9 +40,9 @@ def pack(tokens: NDArray[np.float32], precision: KeepAs) -> NDArray[Any]:
 
 def unpack(stored: NDArray[Any]) -> NDArray[np.float32]:
     """Stored rows as L2-normalized float32 ``[M, D]``; of float32 the rows themselves."""
-    if stored.dtype == np.float32:
-        return np.asarray(stored, dtype=np.float32)
-    rows = stored.astype(np.float32)
+    rows = np.asarray(stored, dtype=np.float32)
+    if stored.dtype != np.int8:
+        return rows
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: NDArray[np.float32] = rows / np.maximum(lengths, np.float32(1e-12))
     return unit
