@@ -1,6 +1,6 @@
 """Matrix products on one thread, where many small ones follow each other.
 
-A BLAS that wakes its threads for a product of a few microseconds takes four to eight times as long (measured
+A BLAS that wakes its threads for a product of a few microseconds takes several times as long (measured
 with OpenBLAS on two busy cores), and its threads then spin and slow the next encode.
 """
 
