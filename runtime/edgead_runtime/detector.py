@@ -149,7 +149,7 @@ class Detector:
             pipeline = Pipeline(loaded, chosen, decide_mask(loaded, chosen, as_taken, (height, width)))
             memory = fill_memory(pipeline, pictures, as_taken, progress)
             calibration = calibrate_memory(pipeline, memory, held_out, false_alarm_rate, progress)
-        detector = cls(pipeline, memory.condensed(), calibration, owns_encoder=owned)
+        detector = cls(pipeline, memory.condensed, calibration, owns_encoder=owned)
         if threshold is not None:
             detector.set_threshold(threshold)
         return detector

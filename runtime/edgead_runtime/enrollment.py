@@ -182,7 +182,7 @@ def calibrate_memory(
     references = memory.references
     check_rate(len(held_out) or len(references), false_alarm_rate, held_out=bool(held_out))
     if held_out:
-        condensed = memory if memory.coreset else memory.condensed()
+        condensed = memory if memory.coreset else memory.condensed
         scores = []
         for done, picture in enumerate(held_out):
             progress("calibrate", done, len(held_out))
@@ -195,7 +195,7 @@ def calibrate_memory(
         for group in _left_out_together(len(references), memory.recipe):
             progress("calibrate", group[0], len(references))
             rest = [one for index, one in enumerate(whole.references) if index not in group]
-            others = whole.of(rest).condensed()
+            others = whole.of(rest).condensed
             scores += [pipeline.score_reference(whole.references[index], others) for index in group]
         progress("calibrate", len(references), len(references))
         return calibrate(scores, "leave-one-out", false_alarm_rate)

@@ -64,6 +64,7 @@ class Memory:
             found.append(index.following(banks))
         return replace(self, indexes=tuple(found))
 
+    @cached_property
     def condensed(self) -> Memory:
         """With the patches alone that the recipe keeps; of a memory that has them all."""
         if not is_condensed(self.recipe):
