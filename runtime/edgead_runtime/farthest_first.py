@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead_runtime.blas_threads import one_blas_thread
+
 Matrix = NDArray[np.float32]
 
 _BATCH = 256
@@ -57,11 +59,12 @@ def farthest_first(
     enough = within * within / 2 - _ROUNDING
     if enough <= 0:
         enough = _TAKEN / 2  # so near that similarities cannot tell: nothing is left out
-    while len(search.chosen) < count:
-        batch = search.next_batch(count - len(search.chosen), enough)
-        if not len(batch):
-            break
-        search.take(batch)
+    with one_blas_thread():  # twice as fast on two busy cores: most of the products are small
+        while len(search.chosen) < count:
+            batch = search.next_batch(count - len(search.chosen), enough)
+            if not len(batch):
+                break
+            search.take(batch)
     return Cover(np.sort(np.array(search.chosen, dtype=np.int32)), search.radius(known))
 
 
