@@ -15,7 +15,7 @@ from typing import Any
 from edgead_runtime.bank import Reference
 from edgead_runtime.blocked_bank import BlockedBank
 from edgead_runtime.calibration import by_hand, check_rate, check_threshold
-from edgead_runtime.detector_bundle import read_bundle
+from edgead_runtime.detector_bundle import LoadedBundle, read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.engines import Device, EnginePrecision
@@ -32,7 +32,7 @@ from edgead_runtime.errors import BundleError, EdgeadError, EnrollmentError, Fra
 from edgead_runtime.explanation import Explanation, check_explainable, explain
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
-from edgead_runtime.manifest import Calibration, MaskDecision
+from edgead_runtime.manifest import Calibration, MaskDecision, Tuning
 from edgead_runtime.memory import Memory
 from edgead_runtime.notes import enrollment_notes
 from edgead_runtime.persistence import check_encoder, load_references, locate_encoder, save_detector
@@ -40,6 +40,7 @@ from edgead_runtime.pipeline import Inspection, Pipeline, inspect
 from edgead_runtime.presets import find_recipe
 from edgead_runtime.recipe import Recipe, recipe_from_dict
 from edgead_runtime.result import Result
+from edgead_runtime.tuning import StoredTuning
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Detector:
         self._lock = threading.Lock()
         self._owns_encoder = owns_encoder
         self._loaded_by: Callable[[], Detector] | None = None
+        self._tuning: StoredTuning | None = None
         self.any_size = any_size
         """Accept frames of another size than the references."""
         self.provenance = pipeline.provenance
@@ -147,6 +149,9 @@ class Detector:
         precision: EnginePrecision = "fp32",
         fused: bool = True,
         any_size: bool = False,
+        foreground_only: bool = True,
+        budget_ms: float | None = None,
+        cascade: bool = False,
     ) -> Detector:
         """Load a ``.edgead`` file.
 
@@ -160,16 +165,65 @@ class Detector:
             precision: See :meth:`Encoder.load`.
             fused: See :meth:`Encoder.load`.
             any_size: Accept frames of another size than the references.
+            foreground_only: Search for the patches inside the mask alone, where the recipe deletes others.
+            budget_ms: What a frame may take at p99: the detector takes a faster setting while it must, see
+                :class:`edgead_runtime.tiered.TieredDetector`. ``None``: the full setting, however long.
+            cascade: Look with the small encoder that ``edgead tune`` stored first, and with the full one
+                where that leaves a doubt, see :class:`edgead_runtime.cascade.CascadeDetector`.
 
         Raises:
-            BundleError: The file is missing, damaged or not a detector.
+            BundleError: The file is missing, damaged or not a detector; or ``cascade`` and it has none.
             SchemaVersionError: A newer edgead wrote it.
             EncoderNotFoundError: Its encoder is neither embedded nor where it was.
             EncoderMismatchError: The encoder given is another one.
             EngineUnavailableError: No engine for that device is installed.
+            EdgeadError: The budget is not a finite number above 0, or given with ``cascade``.
         """
         path = Path(path)
+        options: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "threads": threads,
+            "precision": precision,
+            "fused": fused,
+            "any_size": any_size,
+            "foreground_only": foreground_only,
+        }
         bundle = read_bundle(path)
+        if budget_ms is not None or cascade:
+            from edgead_runtime.tiers import load_several  # which needs this module
+
+            detector = load_several(path, bundle, encoder, options, budget_ms=budget_ms, cascade=cascade)
+        else:
+            detector = cls._from_bundle(path, bundle, encoder=encoder, **options)
+            detector._tuning = StoredTuning.of(bundle)
+        folder = detector.encoder.bundle.root if isinstance(encoder, Encoder) else encoder
+        detector._loaded_by = functools.partial(
+            cls.load,
+            path.resolve(),
+            encoder=None if folder is None else Path(folder).resolve(),
+            budget_ms=budget_ms,
+            cascade=cascade,
+            **options,
+        )
+        return detector
+
+    @classmethod
+    def _from_bundle(
+        cls,
+        path: Path,
+        bundle: LoadedBundle,
+        *,
+        encoder: Encoder | str | Path | None = None,
+        engine: str = "auto",
+        device: Device = "cpu",
+        threads: int | None = None,
+        precision: EnginePrecision = "fp32",
+        fused: bool = True,
+        any_size: bool = False,
+        foreground_only: bool = True,
+    ) -> Detector:
+        """What a bundle says, in an engine; the arguments are those of :meth:`load`."""
         owned = not isinstance(encoder, Encoder)
         if isinstance(encoder, Encoder):
             check_encoder(path, bundle.manifest.encoder, encoder.fingerprint, encoder.bundle.source)
@@ -182,26 +236,13 @@ class Detector:
             )
         with _closed_on_failure(loaded if owned else None):
             recipe = _recipe_of(bundle.manifest.recipe, path)
-            detector = cls(
-                Pipeline(loaded, recipe, bundle.manifest.mask),
+            return cls(
+                Pipeline(loaded, recipe, bundle.manifest.mask, foreground_only),
                 Memory(load_references(bundle, loaded, recipe, path), recipe),
                 bundle.manifest.calibration,
                 owns_encoder=owned,
                 any_size=any_size,
             )
-        folder = loaded.bundle.root if isinstance(encoder, Encoder) else encoder
-        detector._loaded_by = functools.partial(
-            cls.load,
-            path.resolve(),
-            encoder=None if folder is None else Path(folder).resolve(),
-            engine=engine,
-            device=device,
-            threads=threads,
-            precision=precision,
-            fused=fused,
-            any_size=any_size,
-        )
-        return detector
 
     def __reduce__(self) -> tuple[Callable[[], Detector], tuple[()]]:
         """Pickle by path: another process loads the file again.
@@ -228,8 +269,16 @@ class Detector:
         """
         state = self._state
         save_detector(
-            Path(path), self._pipeline, state.memory, state.calibration, self_contained=self_contained
+            Path(path),
+            self._pipeline,
+            state.memory,
+            state.calibration,
+            self_contained=self_contained,
+            tuning=self._tuning_to_save(),
         )
+
+    def _tuning_to_save(self) -> StoredTuning | None:
+        return self._tuning
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -336,6 +385,11 @@ class Detector:
         self._state = replace(self._state, **changes)
         self._loaded_by = None
 
+    def _follow(self, leader: Detector) -> None:
+        """Know what another detector of the same encoder knows."""
+        with self._lock:
+            self._change(memory=leader._state.memory, calibration=leader._state.calibration)
+
     def undo(self) -> str:
         """Take back the last :meth:`add_good`, also of an earlier session.
 
@@ -393,6 +447,11 @@ class Detector:
     # -- looking at it ---------------------------------------------------------------------------------
 
     @property
+    def state(self) -> object:
+        """Another object after every change: while it is the same, the same frame gets the same answer."""
+        return self._state
+
+    @property
     def encoder(self) -> Encoder:
         """The encoder; may be shared."""
         return self._pipeline.encoder
@@ -416,6 +475,11 @@ class Detector:
     def calibration(self) -> Calibration:
         """Where the thresholds come from."""
         return self._state.calibration
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What ``edgead tune`` stored, where it was run."""
+        return None if self._tuning is None else self._tuning.record
 
     @property
     def threshold(self) -> float:

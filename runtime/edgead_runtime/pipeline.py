@@ -55,6 +55,8 @@ class Pipeline:
     encoder: Encoder
     recipe: Recipe
     mask: MaskDecision
+    foreground_only: bool = True
+    """Search for the patches inside the mask alone, where the others are deleted anyway."""
 
     def __post_init__(self) -> None:
         check_fits(self.encoder, self.recipe)
@@ -155,7 +157,15 @@ class Pipeline:
             mask: ``[rows, columns]`` or ``None``.
             memory: What it is compared with.
         """
-        return self.combine(memory.distances(queries), mask)
+        if mask is None or not self.foreground_only or self.recipe.background_weight > 0:
+            return self.combine(memory.distances(queries), mask)
+        # What is deleted needs no distance: for a part on a quarter of the frame, the search is a quarter.
+        inside = mask.ravel()
+        found = memory.distances(tuple(tokens[inside] for tokens in queries))
+        spread = tuple(np.zeros(inside.size, dtype=np.float32) for _ in found)
+        for whole, part in zip(spread, found, strict=True):
+            whole[inside] = part
+        return self.combine(spread, mask)
 
     def combine(self, distances: Layers, mask: Mask | None) -> PatchDistances:
         """One distance a patch from those of the layers ``[N]``, masked."""
