@@ -496,6 +496,11 @@ class Detector:
         """What a person should know of how the references fit the encoder."""
         return enrollment_notes(self.encoder, self.layers, self.references)
 
+    @property
+    def budget_notes(self) -> tuple[str, ...]:
+        """What a person should know of its latency budget, where it has one."""
+        return ()
+
     def close(self) -> None:
         """Release the encoder if this detector loaded it."""
         if self._owns_encoder:

@@ -52,7 +52,7 @@ class TieredDetector(LeadingDetector):
             scales: See :class:`LeadingDetector`.
             tuning: What goes into the file with it.
             start: The setting to begin with (0 is the full one), where that is known.
-            remarks: What :attr:`notes` says besides.
+            remarks: For :attr:`budget_notes`.
             clock: Seconds.
 
         Raises:
@@ -139,9 +139,9 @@ class TieredDetector(LeadingDetector):
         return self._controller.expected_ms
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """As of any detector, and what a person should know of the budget."""
-        return (*super().notes, *self._remarks)
+    def budget_notes(self) -> tuple[str, ...]:
+        """Settings that are missing here, another machine's times, no tuning at all."""
+        return self._remarks
 
 
 def _size(detector: Detector) -> str:

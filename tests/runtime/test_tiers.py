@@ -182,7 +182,7 @@ def test_both_settings_come_back_as_they_were(tuned, full, small_encoder, defect
         assert detector(defective.frame).score == full(defective.frame).score
         assert small_of(detector)(defective.frame).score == companion.detector(defective.frame).score
         assert detector.setting == 0
-        assert detector.notes == full.notes
+        assert detector.budget_notes == ()
 
 
 def test_saving_and_loading_again_changes_nothing(tuned, tmp_path, defective):
@@ -351,7 +351,7 @@ def test_it_begins_with_what_held_the_budget_here(tuned, budget, setting):
 def test_another_machine_is_said_and_timed(tuned, monkeypatch):
     monkeypatch.setattr("edgead_runtime.tiers.this_machine", lambda: TunedOn(cpu="Another", cores=64))
     with Detector.load(tuned, budget_ms=1e6, threads=1) as detector:
-        assert any("tuned on another machine" in note for note in detector.notes)
+        assert any("tuned on another machine" in note for note in detector.budget_notes)
         assert detector.setting == 0
 
 
@@ -362,7 +362,9 @@ def test_a_setting_that_this_machine_cannot_run_is_left_out(tuned, tmp_path, goo
     _rewrite(tuned, change)
     with Detector.load(tuned, budget_ms=5, threads=1) as detector:
         assert len(detector.settings) == 1
-        assert any("'small' is left out here" in note and "option index" in note for note in detector.notes)
+        assert any(
+            "'small' is left out here" in note and "option index" in note for note in detector.budget_notes
+        )
         detector.set_threshold(0.25)
         detector.save(tmp_path / "kept.edgead")
     kept = _manifest(tmp_path / "kept.edgead")["tuning"]
@@ -376,7 +378,7 @@ def test_an_encoder_that_is_gone_leaves_its_setting_out(tmp_path, full, build_bu
         path = tune(full, enroll_like(full, encoder), tmp_path / "part.edgead")
     shutil.rmtree(folder)
     with Detector.load(path, budget_ms=5, threads=1) as detector:
-        assert any("is not at" in note for note in detector.notes)
+        assert any("is not at" in note for note in detector.budget_notes)
     with pytest.raises(BundleError, match="is not at"):
         Detector.load(path, cascade=True, threads=1)
 
@@ -396,7 +398,7 @@ def test_what_makes_no_sense_is_refused(tuned, full, tmp_path):
 def test_without_tuning_it_says_what_there_is(full, tmp_path, defective):
     full.save(tmp_path / "plain.edgead")
     with Detector.load(tmp_path / "plain.edgead", budget_ms=1e-3, engine="onnxruntime", threads=1) as one:
-        assert any("not tuned" in note for note in one.notes)
+        assert any("not tuned" in note for note in one.budget_notes)
         for _ in range(3):
             result = one(defective.frame)
         if len(one.settings) == 1:  # OpenVINO and bfloat16 are not everywhere
