@@ -256,8 +256,9 @@ def measure(options: argparse.Namespace, small: Encoder, full: Encoder) -> dict[
             "rest": functools.partial(rest, part),
         }
         for each in options.parts:
-            found[each] += parts[each]()
-            print(f"{name}: {each} done", flush=True)
+            rows = parts[each]()
+            found[each] += rows
+            print(table(_HEADERS[each], rows), flush=True)  # a run that is ended early has said something
     return found
 
 

@@ -145,9 +145,18 @@ class LeadingDetector(Detector):
         """Choose the thresholds of every setting again; see :meth:`Detector.recalibrate`."""
         with self._learning:
             options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "progress": progress}
+            before = self.calibration
             calibration = super().recalibrate(calibration_good, **options)
-            for companion in self._companions.values():
-                companion.detector.recalibrate(calibration_good, **options)
+            done: list[tuple[Detector, Calibration]] = [(self, before)]
+            try:
+                for companion in self._companions.values():
+                    done.append((companion.detector, companion.detector.calibration))
+                    companion.detector.recalibrate(calibration_good, **options)
+            except BaseException:
+                for detector, known in done:
+                    with detector._lock:
+                        detector._change(calibration=known)
+                raise
             self._tell()
         return calibration
 

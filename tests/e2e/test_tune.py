@@ -100,6 +100,7 @@ def test_detect_with_a_budget(edgead, tuned, pictures, tmp_path):
     assert ran.summary["degraded"] == 2
     records = [json.loads(line) for line in (tmp_path / "fast" / "results.jsonl").read_text().splitlines()]
     assert all("56 x 56 pixels instead of 112 x 112" in record["degraded"][0] for record in records)
+    assert "0.001 ms a picture: 112 x 112 pixels" in (tmp_path / "fast" / "report.html").read_text()
     assert "instead of 112 x 112" in (tmp_path / "fast" / "report.html").read_text()
 
 

@@ -298,6 +298,19 @@ def test_what_a_plain_detector_learned_is_caught_up_with(tuned, tmp_path, good_f
         assert len(small_of(detector).references) == len(detector.references) == 4
 
 
+def test_a_calibration_that_one_setting_refuses_changes_none(tuned, good_frames, monkeypatch):
+    with Detector.load(tuned, budget_ms=1e6, threads=1) as detector:
+        before = detector.calibration, small_of(detector).calibration
+
+        def broken(*_, **__):
+            raise EnrollmentError("cannot", "Sorry.")
+
+        monkeypatch.setattr(small_of(detector), "recalibrate", broken)
+        with pytest.raises(EnrollmentError):
+            detector.recalibrate(good_frames[4:])
+        assert (detector.calibration, small_of(detector).calibration) == before
+
+
 def test_thresholds_follow(tuned, good_frames):
     with Detector.load(tuned, budget_ms=1e6, threads=1) as detector:
         small = small_of(detector)

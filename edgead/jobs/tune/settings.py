@@ -136,6 +136,11 @@ def load_settings(
         for name in engines
         if ENGINES[name].fits(EngineOptions(precision=precision))
     ]
+    if not asked or asked[0][1] != "fp32":
+        raise EngineUnavailableError(
+            f"the full setting is fp32 on the processor, which {', '.join(engines)} cannot run",
+            "Name another engine with --engine.",
+        )
     first, *rest = asked
     own_folder = _own_among(own_fingerprint, folders)
     own = opened.enter_context(
@@ -146,12 +151,17 @@ def load_settings(
     others = open_others(own, path, folders)
     found = [Setting(own, *first)]
     missing = []
-    for name, precision in rest:
+
+    def add(base: Setting, bundle: EncoderBundle, engine: str, precision: EnginePrecision) -> None:
         try:
-            found.append(_beside(found[0], own.encoder.bundle, name, precision, threads, opened))
-        except EngineUnavailableError as error:
-            missing.append(f"{name} in {precision} is not to be had here: {error.problem}.")
-    runs = [(setting.engine, setting.precision) for setting in found]
+            found.append(_beside(base, bundle, engine, precision, threads, opened))
+        except EdgeadError as error:  # no such precision here, or in this bundle
+            name = f"{base.input_wh[0]} x {base.input_wh[1]}, {engine}, {precision}"
+            missing.append(f"{name} is not to be had here: {error.problem}.")
+
+    for run in rest:
+        add(found[0], own.encoder.bundle, *run)
+    runs = [(setting.engine, setting.precision) for setting in found[1:]]
     for number, bundle in enumerate(others):
         named = _Named(
             progress, f" ({number + 1} of {count_of(len(others), 'encoder')})" if len(others) > 1 else ""
@@ -162,7 +172,8 @@ def load_settings(
         companion = enroll_like(own, encoder, calibration_good, named)
         base = Setting(companion.detector, *first, companion)
         found.append(base)
-        found += [_beside(base, bundle, *run, threads, opened) for run in runs[1:]]
+        for run in runs:
+            add(base, bundle, *run)
     return found, missing
 
 
