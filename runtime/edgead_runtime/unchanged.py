@@ -25,8 +25,8 @@ from edgead_runtime.result import Result
 if TYPE_CHECKING:
     from edgead_runtime.detector import Detector
 
-_LONGEST_SIDE = 512
-_BLOCK = 8
+_LONGEST_SIDE = 256
+_BLOCK = 4
 """Pixels of the small frame on a side of a block: of a frame of 1024 pixels, 16 of its own."""
 _HEADROOM = 1.5
 """Over the noise that was seen: a few frames do not show the worst of it."""
@@ -37,7 +37,7 @@ _MOST_NOISE = 8.0
 def largest_change(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     """How much two small frames differ where they differ most.
 
-    The mean absolute difference over blocks of 8 x 8 pixels, the largest over blocks (at every place, so that
+    The mean absolute difference over blocks of 4 x 4 pixels, the largest over blocks (at every place, so that
     nothing hides on the border of two) and channels.
 
     Args:
@@ -53,13 +53,15 @@ def largest_change(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 
 def small_frame(frame: Frame) -> NDArray[np.uint8]:
-    """The frame with its longest side at most 512 pixels; averaging takes most of the noise."""
-    height, width = frame.shape[:2]
-    scale = _LONGEST_SIDE / max(height, width)
-    if scale >= 1:
-        return np.array(frame)  # whoever fills one buffer again and again would change what is kept
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    """The frame halved until its longest side is below 512 pixels; averaging takes most of the noise.
+
+    Halving is the resize that OpenCV is fastest at: four times as fast as one to the same size at once.
+    """
+    small = np.array(frame) if max(frame.shape[:2]) < 2 * _LONGEST_SIDE else frame  # may be a buffer
+    while max(small.shape[:2]) >= 2 * _LONGEST_SIDE:
+        size = max(1, small.shape[1] // 2), max(1, small.shape[0] // 2)
+        small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return small
 
 
 def tolerance_from(frames: Sequence[Frame]) -> float:

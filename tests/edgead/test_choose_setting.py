@@ -64,9 +64,13 @@ def test_the_full_setting_and_the_chosen_one_are_always_stored(every, budget):
 
 
 def test_of_many_settings_those_far_apart_are_stored():
-    every = [FULL, Point(95, 0.99), Point(90, 0.98), Point(40, 0.9), Point(10, 0.5)]
-    assert ladder(every, 0) == [0, 2, 3, 4] or ladder(every, 0) == [0, 1, 3, 4]
-    assert 3 in ladder(every, 0)
+    every = [FULL, Point(95, 0.99), Point(60, 0.98), Point(30, 0.9), Point(25, 0.89), Point(10, 0.5)]
+    assert ladder(every, 0) == [0, 2, 3, 5]
+    assert ladder(every, 1) == [0, 1, 3, 5]
+
+
+def test_a_step_that_is_too_small_is_not_worth_its_memory():
+    assert ladder([FULL, Point(95, 0.99), Point(11, 0.6), Point(10, 0.5)], 0) == [0, 3]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(-5, 5)), min_size=3, max_size=30))

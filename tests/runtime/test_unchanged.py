@@ -7,7 +7,7 @@ from edgead_runtime.errors import EdgeadError, FrameSizeError, PictureError
 from edgead_runtime.unchanged import UnchangedFrames, largest_change, small_frame, tolerance_from
 
 
-def noisy(frame, seed, sigma=2.0):
+def noisy(frame, seed, sigma=1.5):
     random = np.random.default_rng(seed)
     return np.clip(frame + random.normal(0, sigma, frame.shape), 0, 255).astype(np.uint8)
 
@@ -110,3 +110,15 @@ def test_noise_is_measured(part):
 def test_a_tolerance_that_makes_no_sense(detector, tolerance):
     with pytest.raises(EdgeadError, match="tolerance"):
         UnchangedFrames(detector, tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("shape", "small"),
+    [((511, 300), (511, 300)), ((512, 300), (256, 150)), ((1031, 5000), (64, 312)), ((1, 2000), (1, 500))],
+)
+def test_frames_of_any_size_are_made_small(shape, small):
+    frame = np.full((*shape, 3), 77, dtype=np.uint8)
+    made = small_frame(frame)
+    assert made.shape == (*small, 3)
+    assert made.min() == made.max() == 77
+    assert not np.shares_memory(made, frame)

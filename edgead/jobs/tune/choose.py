@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 MOST_STORED = 4
 """Settings that are loaded at run time: each takes memory for its encoder and bank."""
+_WORTH_A_STEP = 1.2
+"""A setting in between that is no more than this much faster is not worth its memory."""
 _SAME = 0.002
 """Difference in rank correlation that is not worth a millisecond."""
 
@@ -57,16 +59,16 @@ def ladder(points: Sequence[Point], chosen: int) -> list[int]:
     steps = [index for index in pareto_front(points) if points[index].p99_ms < points[0].p99_ms]
     wanted = dict.fromkeys([0, chosen, *steps[-1:]])
     between = [index for index in steps if index not in wanted]
+
+    def step(index: int) -> float:
+        """How far from those there are. In ratios: from 200 to 100 ms is as large as from 20 to 10."""
+        times = [(points[index].p99_ms, points[other].p99_ms) for other in wanted]
+        return min(max(pair) / max(min(pair), 1e-9) for pair in times)
+
     while between and len(wanted) < MOST_STORED:
-        have = [points[index].p99_ms for index in wanted]
-        # In ratios: from 200 to 100 ms is as large a step as from 20 to 10.
-        farthest = max(
-            between,
-            key=lambda index: min(
-                max(points[index].p99_ms, other) / max(min(points[index].p99_ms, other), 1e-9)
-                for other in have
-            ),
-        )
+        farthest = max(between, key=step)
+        if step(farthest) < _WORTH_A_STEP:
+            break
         wanted[farthest] = None
         between.remove(farthest)
     return sorted(wanted, key=lambda index: (index != 0, -points[index].p99_ms))
