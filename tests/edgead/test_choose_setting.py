@@ -1,5 +1,7 @@
 """From times and agreement to a choice: the parts of a tuning that no machine decides."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from edgead_runtime.errors import EdgeadError
@@ -11,6 +13,7 @@ from edgead.jobs.tune.cascades import Looked, try_cascade
 from edgead.jobs.tune.choose import MOST_STORED, Point, choose, ladder, pareto_front
 from edgead.jobs.tune.fidelity import Scene, spearman
 from edgead.jobs.tune.settings import engine_names
+from edgead.jobs.tune.timing import times_in_turns
 from edgead.report.tune_chart import TunedPoint, draw_tune
 
 FULL, BF16, SMALL, TINY = Point(100, 1.0), Point(60, 0.99), Point(30, 0.8), Point(8, 0.5)
@@ -140,6 +143,27 @@ def test_engines_are_those_asked_for_or_the_pinned_one(monkeypatch):
     monkeypatch.setattr("edgead.jobs.tune.settings.find_spec", lambda _: None)
     with pytest.raises(EdgeadError, match="is installed"):
         engine_names([])
+
+
+class Looking:
+    """As much of a detector as timing asks for; notes what it was shown."""
+
+    def __init__(self, name, log):
+        self.name, self.log = name, log
+
+    def __call__(self, frame):
+        self.log.append((self.name, frame))
+        return SimpleNamespace(map=None, timings_ms={"encode": 1.0})
+
+
+def test_settings_take_turns_of_ten_frames_of_which_the_first_is_not_counted():
+    log = []
+    times = times_in_turns([Looking("a", log), Looking("b", log)], ["x", "y", "z"], 14, "", lambda *_: None)
+    assert [len(taken) for taken in times] == [14, 14]
+    assert [name for name, _ in log] == ["a"] * 11 + ["b"] * 11 + ["a"] * 5 + ["b"] * 5
+    shown = [frame for name, frame in log if name == "a"]
+    assert shown == [frame for name, frame in log if name == "b"]
+    assert shown[1:11] + shown[12:] == list("xyzxyzxyzxyzxy")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])

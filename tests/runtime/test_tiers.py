@@ -448,3 +448,22 @@ def test_the_cascade_comes_back(tuned, good_frames, defective):
         assert (detector.band.low, detector.band.high) == (0.8, 1.5)
         assert detector(defective.frame).is_anomaly
         assert np.isfinite(detector(good_frames[0]).score)
+
+
+def test_settings_with_frame_graphs_learn_as_well(
+    tmp_path, fused_bundle, build_bundle, add_frame_graph, good_frames, quick, defective
+):
+    plain = build_bundle(tmp_path / "plain", height=SMALL_SIDE, width=SMALL_SIDE)
+    small = add_frame_graph(plain, tmp_path / "small")
+    with Encoder.load(fused_bundle, threads=1) as first, Encoder.load(small, threads=1) as second:
+        full = Detector.enroll(first, good_frames[:4], recipe=quick)
+        path = tune(full, enroll_like(full, second), tmp_path / "part.edgead", self_contained=True)
+    with Detector.load(path, budget_ms=39, threads=1) as detector:
+        assert detector.setting == 1
+        assert "frame" in detector(defective.frame).timings_ms
+        assert detector(defective.frame).is_anomaly
+        detector.add_good(good_frames[5])
+        assert detector(good_frames[5]).score < 1e-5
+        assert small_of(detector)(good_frames[5]).score < 1e-5
+        detector.undo()
+        assert small_of(detector)(good_frames[5]).score > 1e-5
