@@ -61,6 +61,8 @@ class InspectedPicture:
     """Path of its overlay inside the results folder, with forward slashes."""
     notes: tuple[str, ...] = ()
     """What a person should know of how it was inspected."""
+    degraded: tuple[str, ...] = ()
+    """What a latency budget took away."""
     explanations: tuple[ExplainedRegion, ...] = ()
     """Of its strongest regions, where explanations were asked for."""
 

@@ -23,6 +23,8 @@ from edgead.cli.export import export
 from edgead.cli.failures import InterruptedByUserError, OutputClosedError, report_failure
 from edgead.cli.recipes import recipes
 from edgead.cli.screen import screen
+from edgead.cli.tune import EXPLANATION as TUNE_EXIT_CODES
+from edgead.cli.tune import tune
 
 
 class _Commands(TyperGroup):
@@ -68,6 +70,7 @@ app.command(epilog=exit_codes.EXPLANATION)(screen)
 app.command("eval", cls=SeveralValues, epilog=exit_codes.EXPLANATION)(evaluate)
 app.command(epilog=exit_codes.EXPLANATION)(demo)
 app.command()(bench)
+app.command(epilog=TUNE_EXIT_CODES)(tune)
 app.command()(recipes)
 
 

@@ -38,6 +38,23 @@ def detect(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first picture that cannot be inspected.")
     ] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS",
+            help="Milliseconds that a picture may take: a faster setting is taken while it must be (`edgead "
+            "tune` finds and stores them).",
+            show_default="none: always the full setting",
+        ),
+    ] = None,
+    cascade: Annotated[
+        bool,
+        typer.Option(
+            "--cascade",
+            help="Look with the small encoder that `edgead tune` stored first, and with the full one where "
+            "that leaves a doubt.",
+        ),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option(
@@ -77,9 +94,14 @@ def detect(
         precision=precision.value,
         index=index,
         any_size=any_size,
+        budget_ms=budget,
+        cascade=cascade,
     ) as detector:
         if detector.index.measured:
             terminal.say(f"Index {detector.index.index}: {detector.index.reason}.")
+        if budget is not None:
+            for note in detector.budget_notes:
+                terminal.warn(note)
         if threshold is not None:
             detector.set_threshold(threshold)
         if not detector.provenance.official_weights:
@@ -100,6 +122,8 @@ def detect(
     terminal.say(
         f"{len(detection.inspected)} inspected, {detection.anomalies} anomalous. Open {detection.report}"
     )
+    if budget is not None:
+        say_budget(terminal, detection, budget)
     say_failed(terminal, detection)
     terminal.result(detection.summary())
     raise typer.Exit(exit_code(detection))
@@ -112,6 +136,15 @@ def say_failed(terminal: Terminal, detection: Detection) -> None:
     terminal.warn(f"{len(detection.failed)} could not be inspected:")
     for record in detection.failed:
         terminal.warn(f"  {record.file}: {record.problem}. {record.remedy}")
+
+
+def say_budget(terminal: Terminal, detection: Detection, budget_ms: float) -> None:
+    """Say how many pictures a faster setting looked at."""
+    degraded = sum(bool(record.degraded) for record in detection.inspected)
+    terminal.say(
+        f"Budget of {budget_ms:g} ms: {degraded} of {len(detection.inspected)} inspected "
+        "with a faster setting."
+    )
 
 
 def exit_code(detection: Detection) -> int:

@@ -74,6 +74,7 @@ class Detection:
     def summary(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
         return {
+            "degraded": sum(bool(record.degraded) for record in self.inspected),
             "out": str(self.out),
             "report": str(self.report),
             "pictures": len(self.records),

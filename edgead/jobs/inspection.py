@@ -151,6 +151,7 @@ def record_result(
         timings_ms=result.timings_ms,
         overlay=overlay,
         notes=result.notes,
+        degraded=result.degraded,
         explanations=tuple(
             ExplainedRegion(
                 patch=reason.patch,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import edgead_runtime
 from edgead_runtime import Detector
 from edgead_runtime.calibration import explain
+from edgead_runtime.tiered import TieredDetector
 
 from edgead._version import __version__
 from edgead.wording import blocks, count_of, mask_sentence, sentence
@@ -25,6 +26,15 @@ class DetectorFacts:
     weights_note: str
     rows: tuple[tuple[str, str], ...]
     """Term and value, in the order shown."""
+
+
+def _budget(detector: Detector) -> tuple[tuple[str, str], ...]:
+    """What a latency budget may change, where there is one."""
+    if not isinstance(detector, TieredDetector):
+        return ()
+    settings = "; or ".join(detector.settings)
+    faster = "" if len(detector.settings) > 1 else " (there is no faster setting)"
+    return (("Budget", f"{detector.budget_ms:g} ms a picture: {settings}{faster}"),)
 
 
 def detector_facts(detector: Detector, name: str, sha256: str) -> DetectorFacts:
@@ -64,6 +74,7 @@ def detector_facts(detector: Detector, name: str, sha256: str) -> DetectorFacts:
             ),
             ("Encoder", f"fingerprint {provenance.encoder[:16]}…"),
             ("Engine", provenance.engine),
+            *_budget(detector),
             (
                 "Versions",
                 f"edgead {__version__}, edgead-runtime {edgead_runtime.__version__}, "

@@ -15,7 +15,7 @@ from typing import Any
 from edgead_runtime.bank import Reference
 from edgead_runtime.blocked_bank import BlockedBank
 from edgead_runtime.calibration import by_hand, check_rate, check_threshold
-from edgead_runtime.detector_bundle import read_bundle
+from edgead_runtime.detector_bundle import LoadedBundle, read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.engines import Device, EnginePrecision
@@ -34,7 +34,7 @@ from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
 from edgead_runtime.index import AUTO, EXACT, check_index
 from edgead_runtime.index_choice import IndexChoice, choose_index
-from edgead_runtime.manifest import Calibration, CoresetRecord, MaskDecision
+from edgead_runtime.manifest import Calibration, CoresetRecord, MaskDecision, Tuning
 from edgead_runtime.memory import Memory
 from edgead_runtime.notes import enrollment_notes
 from edgead_runtime.persistence import (
@@ -48,6 +48,7 @@ from edgead_runtime.pipeline import Inspection, Pipeline, inspect
 from edgead_runtime.presets import find_recipe
 from edgead_runtime.recipe import Recipe, recipe_from_dict
 from edgead_runtime.result import Result
+from edgead_runtime.tuning import StoredTuning
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Detector:
         self._lock = threading.Lock()
         self._owns_encoder = owns_encoder
         self._loaded_by: Callable[[], Detector] | None = None
+        self._tuning: StoredTuning | None = None
         self.any_size = any_size
         """Accept frames of another size than the references."""
         self.provenance = pipeline.provenance
@@ -167,6 +169,9 @@ class Detector:
         fused: bool = True,
         index: str = AUTO,
         any_size: bool = False,
+        foreground_only: bool = True,
+        budget_ms: float | None = None,
+        cascade: bool = False,
     ) -> Detector:
         """Load a ``.edgead`` file.
 
@@ -183,18 +188,69 @@ class Detector:
                 ``auto`` for what measures fastest here without changing image scores. With another than
                 ``exact`` a frame goes by the stages.
             any_size: Accept frames of another size than the references.
+            foreground_only: Search for the patches inside the mask alone, where the recipe deletes others.
+            budget_ms: What a frame may take at p99: the detector takes a faster setting while it must, see
+                :class:`edgead_runtime.tiered.TieredDetector`. ``None``: the full setting, however long.
+            cascade: Look with the small encoder that ``edgead tune`` stored first, and with the full one
+                where that leaves a doubt, see :class:`edgead_runtime.cascade.CascadeDetector`.
 
         Raises:
-            BundleError: The file is missing, damaged or not a detector.
+            BundleError: The file is missing, damaged or not a detector; or ``cascade`` and it has none.
             SchemaVersionError: A newer edgead wrote it.
             EncoderNotFoundError: Its encoder is neither embedded nor where it was.
             EncoderMismatchError: The encoder given is another one.
             EngineUnavailableError: No engine for that device is installed.
             IndexUnavailableError: The index is unknown, not installed, or not what the recipe asks for.
+            EdgeadError: The budget is not a finite number above 0, or given with ``cascade``.
         """
         path = Path(path)
         check_index(index)
+        options: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "threads": threads,
+            "precision": precision,
+            "fused": fused,
+            "index": index,
+            "any_size": any_size,
+            "foreground_only": foreground_only,
+        }
         bundle = read_bundle(path)
+        if budget_ms is not None or cascade:
+            from edgead_runtime.tiers import load_several  # which needs this module
+
+            detector = load_several(path, bundle, encoder, options, budget_ms=budget_ms, cascade=cascade)
+        else:
+            detector = cls._from_bundle(path, bundle, encoder=encoder, **options)
+            detector._tuning = StoredTuning.of(bundle)
+        folder = detector.encoder.bundle.root if isinstance(encoder, Encoder) else encoder
+        detector._loaded_by = functools.partial(
+            cls.load,
+            path.resolve(),
+            encoder=None if folder is None else Path(folder).resolve(),
+            budget_ms=budget_ms,
+            cascade=cascade,
+            **options,
+        )
+        return detector
+
+    @classmethod
+    def _from_bundle(
+        cls,
+        path: Path,
+        bundle: LoadedBundle,
+        *,
+        encoder: Encoder | str | Path | None = None,
+        engine: str = "auto",
+        device: Device = "cpu",
+        threads: int | None = None,
+        precision: EnginePrecision = "fp32",
+        fused: bool = True,
+        index: str = AUTO,
+        any_size: bool = False,
+        foreground_only: bool = True,
+    ) -> Detector:
+        """What a bundle says, in an engine; the arguments are those of :meth:`load`."""
         owned = not isinstance(encoder, Encoder)
         if isinstance(encoder, Encoder):
             check_encoder(path, bundle.manifest.encoder, encoder.fingerprint, encoder.bundle.source)
@@ -207,11 +263,11 @@ class Detector:
             )
         with _closed_on_failure(loaded if owned else None):
             recipe = _recipe_of(bundle.manifest.recipe, path)
-            pipeline = Pipeline(loaded, recipe, bundle.manifest.mask)
+            pipeline = Pipeline(loaded, recipe, bundle.manifest.mask, foreground_only)
             references = load_references(bundle, loaded, recipe, path)
             memory = Memory(references, recipe, load_coreset(bundle, references, path))
             memory, choice = choose_index(pipeline, memory, index, threads)
-            detector = cls(
+            return cls(
                 pipeline,
                 memory,
                 bundle.manifest.calibration,
@@ -219,20 +275,6 @@ class Detector:
                 any_size=any_size,
                 index=choice,
             )
-        folder = loaded.bundle.root if isinstance(encoder, Encoder) else encoder
-        detector._loaded_by = functools.partial(
-            cls.load,
-            path.resolve(),
-            encoder=None if folder is None else Path(folder).resolve(),
-            engine=engine,
-            device=device,
-            threads=threads,
-            precision=precision,
-            fused=fused,
-            index=index,
-            any_size=any_size,
-        )
-        return detector
 
     def __reduce__(self) -> tuple[Callable[[], Detector], tuple[()]]:
         """Pickle by path: another process loads the file again.
@@ -259,8 +301,16 @@ class Detector:
         """
         state = self._state
         save_detector(
-            Path(path), self._pipeline, state.memory, state.calibration, self_contained=self_contained
+            Path(path),
+            self._pipeline,
+            state.memory,
+            state.calibration,
+            self_contained=self_contained,
+            tuning=self._tuning_to_save(),
         )
+
+    def _tuning_to_save(self) -> StoredTuning | None:
+        return self._tuning
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -369,6 +419,12 @@ class Detector:
         self._state = _State.of(state.memory, state.calibration, state.bank)
         self._loaded_by = None
 
+    def _follow(self, leader: Detector) -> None:
+        """Know what another detector of the same encoder knows."""
+        with self._lock:
+            # Exactly: how the leader searches it is the leader's, and _change brings back this one's way.
+            self._change(memory=leader._state.memory.exactly(), calibration=leader._state.calibration)
+
     def undo(self) -> str:
         """Take back the last :meth:`add_good`, also of an earlier session.
 
@@ -426,6 +482,11 @@ class Detector:
     # -- looking at it ---------------------------------------------------------------------------------
 
     @property
+    def state(self) -> object:
+        """Another object after every change: while it is the same, the same frame gets the same answer."""
+        return self._state
+
+    @property
     def encoder(self) -> Encoder:
         """The encoder; may be shared."""
         return self._pipeline.encoder
@@ -451,6 +512,11 @@ class Detector:
         return self._state.calibration
 
     @property
+    def tuning(self) -> Tuning | None:
+        """What ``edgead tune`` stored, where it was run."""
+        return None if self._tuning is None else self._tuning.record
+
+    @property
     def threshold(self) -> float:
         """Scores above this are anomalous."""
         return self._state.calibration.threshold
@@ -474,6 +540,11 @@ class Detector:
     def notes(self) -> tuple[str, ...]:
         """What a person should know of how the references fit the encoder."""
         return enrollment_notes(self.encoder, self.layers, self.references)
+
+    @property
+    def budget_notes(self) -> tuple[str, ...]:
+        """What a person should know of its latency budget, where it has one."""
+        return ()
 
     def close(self) -> None:
         """Release the encoder if this detector loaded it."""

@@ -10,7 +10,7 @@ import contextlib
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -55,6 +55,8 @@ class LoadedBundle:
     """Enrolment pictures by member name."""
     encoder: EncoderBundle | None
     """The embedded encoder, where there is one."""
+    tier_encoders: Mapping[str, EncoderBundle] = field(default_factory=dict)
+    """Those of its tuning that are embedded, by fingerprint."""
 
 
 def write_bundle(
@@ -63,6 +65,7 @@ def write_bundle(
     arrays: Arrays,
     pictures: Mapping[str, bytes],
     encoder: EncoderBundle | None = None,
+    tier_encoders: Mapping[str, EncoderBundle] | None = None,
 ) -> None:
     """Write a detector bundle; ``path`` is replaced only once the new file is whole.
 
@@ -72,6 +75,7 @@ def write_bundle(
         arrays: Tensors by name.
         pictures: Enrolment pictures by member name.
         encoder: Embedded where given.
+        tier_encoders: Those of a tuning that are to be embedded, by fingerprint.
 
     Raises:
         OutputError: The file cannot be written.
@@ -83,11 +87,9 @@ def write_bundle(
     }
     payload.update(pictures)
     if encoder is not None:
-        payload[ENCODER_FOLDER + MANIFEST_NAME] = encode_manifest(encoder.manifest)
-        reference = encoder.manifest.file("fp32")
-        payload[ENCODER_FOLDER + reference.path] = encoder.read_model()
-        if encoder.manifest.frame is not None:
-            payload[ENCODER_FOLDER + encoder.manifest.frame.path] = encoder.read_frame_graph()
+        payload.update(_encoder_members(ENCODER_FOLDER, encoder))
+    for fingerprint, of_tier in (tier_encoders or {}).items():
+        payload.update(_encoder_members(tier_encoder_folder(fingerprint), of_tier))
     members = {name: Member(sha256=sha256_bytes(data), bytes=len(data)) for name, data in payload.items()}
     complete = msgspec.structs.replace(manifest, members=members)
     with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -95,6 +97,21 @@ def write_bundle(
         archive.writestr(zipfile.ZipInfo(MANIFEST_NAME, _NO_DATE), encode_manifest(complete))
         for name, data in payload.items():
             archive.writestr(zipfile.ZipInfo(name, _NO_DATE), data)
+
+
+def tier_encoder_folder(fingerprint: str) -> str:
+    """Where in a bundle a tuning's encoder is embedded."""
+    return f"encoders/{fingerprint}/"
+
+
+def _encoder_members(folder: str, encoder: EncoderBundle) -> dict[str, bytes]:
+    members = {
+        folder + MANIFEST_NAME: encode_manifest(encoder.manifest),
+        folder + encoder.manifest.file("fp32").path: encoder.read_model(),
+    }
+    if encoder.manifest.frame is not None:
+        members[folder + encoder.manifest.frame.path] = encoder.read_frame_graph()
+    return members
 
 
 def read_bundle(path: Path) -> LoadedBundle:
@@ -119,24 +136,28 @@ def read_bundle(path: Path) -> LoadedBundle:
         pictures = {record.picture: payload[record.picture] for record in manifest.references}
     except (KeyError, SafetensorError) as error:
         raise BundleError(f"{path} is damaged ({error})", _REMEDY) from error
+    banks = [] if manifest.tuning is None else manifest.tuning.banks
     return LoadedBundle(
         manifest=manifest,
         arrays=arrays,
         pictures=pictures,
-        encoder=_embedded_encoder(manifest, payload, path),
+        encoder=_embedded_encoder(payload, path, ENCODER_FOLDER) if manifest.encoder.embedded else None,
+        tier_encoders={
+            bank.encoder.fingerprint: _embedded_encoder(
+                payload, path, tier_encoder_folder(bank.encoder.fingerprint)
+            )
+            for bank in banks
+            if bank.encoder.embedded
+        },
     )
 
 
-def _embedded_encoder(
-    manifest: DetectorManifest, payload: Mapping[str, bytes], path: Path
-) -> EncoderBundle | None:
-    if not manifest.encoder.embedded:
-        return None
+def _embedded_encoder(payload: Mapping[str, bytes], path: Path, folder: str) -> EncoderBundle:
     source = f"{path} (embedded encoder)"
 
     def read(name: str) -> bytes:
         try:
-            return payload[ENCODER_FOLDER + name]
+            return payload[folder + name]
         except KeyError:
             raise BundleError(f"{source} lacks {name}", _REMEDY) from None
 

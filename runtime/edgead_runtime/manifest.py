@@ -264,6 +264,94 @@ class CoresetRecord(_Record, frozen=True, kw_only=True):
     grows by more."""
 
 
+class Measured(_Record, frozen=True, kw_only=True):
+    """How fast and how faithful a setting was where it was tuned."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    """Of a frame in memory to score and map."""
+    map_rank: float
+    """Spearman correlation of patch distances with the full setting's, mean over pictures."""
+    score_rank: float
+    """Spearman correlation of image scores with the full setting's."""
+    same_verdict: float
+    """Share of pictures with the verdict of the full setting."""
+
+
+class TierBank(_Record, frozen=True, kw_only=True):
+    """The good pictures as another encoder remembers them, with thresholds of its own."""
+
+    encoder: EncoderReference
+    mask: MaskDecision
+    calibration: Calibration
+    references: list[ReferenceRecord]
+    """Their pictures are those of the detector's own records. One that is missing is encoded at loading."""
+    coreset: list[CoresetRecord] = []
+    """A layer each; empty where all patches are kept."""
+    scale: _PositiveFloat
+    """Largest score of a good picture over that of the detector's own encoder, each left out of its bank."""
+    map_scale: _PositiveFloat
+    """The same for the peaks of the maps."""
+
+
+class TierRecord(_Record, frozen=True, kw_only=True):
+    """A way to run the detector: the arguments with which it is loaded, and which bank."""
+
+    name: str
+    options: dict[str, Any]
+    """Arguments of :meth:`edgead_runtime.Detector.load`, e.g. engine and precision."""
+    bank: int | None = None
+    """Which of the banks; ``None``: the detector's own."""
+    measured: Measured | None = None
+
+
+class CascadeRecord(_Record, frozen=True, kw_only=True):
+    """A small encoder that looks first, and when its answer is not enough."""
+
+    first: TierRecord
+    low: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    """Below this many times its threshold a picture is good without a second look."""
+    high: Annotated[float, msgspec.Meta(ge=1)]
+    """Above this many times its threshold it is anomalous without one."""
+    pictures: _Positive
+    """Good pictures that the two come from: the claim is one in this number plus one."""
+    second_looks: float
+    """Share of the good pictures that needed both."""
+    tried: int
+    """Drawn defects that the full setting finds and that had no part in choosing the two."""
+    missed: int
+    """How many of them pass."""
+
+
+class TunedOn(_Record, frozen=True, kw_only=True):
+    """The machine whose times were measured."""
+
+    cpu: str
+    cores: _Positive
+
+
+class Tuning(_Record, frozen=True, kw_only=True):
+    """What ``edgead tune`` found: the settings in reach, the most faithful first."""
+
+    budget_ms: _PositiveFloat
+    created: str
+    machine: TunedOn
+    calibration: Calibration
+    """The detector's own when it was tuned: if it is another by now, the banks' thresholds follow it."""
+    tiers: Annotated[list[TierRecord], msgspec.Meta(min_length=1)]
+    chosen: Annotated[int, msgspec.Meta(ge=0)]
+    banks: list[TierBank] = []
+    cascade: CascadeRecord | None = None
+
+    def __post_init__(self) -> None:
+        every = [*self.tiers, *([] if self.cascade is None else [self.cascade.first])]
+        if self.chosen >= len(self.tiers) or not all(
+            tier.bank is None or 0 <= tier.bank < len(self.banks) for tier in every
+        ):
+            raise ValueError("it chooses a setting or bank that it does not have")
+
+
 class Member(_Record, frozen=True, kw_only=True):
     """Size and hash of a file inside the detector bundle."""
 
@@ -286,6 +374,8 @@ class DetectorManifest(_Record, frozen=True, kw_only=True):
     coreset: list[CoresetRecord] = []
     """A layer each; empty where all patches are kept."""
     members: dict[str, Member]
+    tuning: Tuning | None = None
+    """For a latency budget; a reader that does not know it runs the full setting."""
 
 
 class _Head(msgspec.Struct):

@@ -37,6 +37,7 @@ from edgead_runtime.pipeline import Pipeline
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.subspace import Moments
 from edgead_runtime.token_storage import DTYPES, pack, unpack
+from edgead_runtime.tuning import StoredTuning
 from edgead_runtime.views import views_of
 
 _ENROL_AGAIN = "Enrol the detector again."
@@ -52,6 +53,7 @@ def save_detector(
     calibration: Calibration,
     *,
     self_contained: bool,
+    tuning: StoredTuning | None = None,
 ) -> None:
     """Write a detector to one file.
 
@@ -62,57 +64,83 @@ def save_detector(
     # An encoder that came out of a bundle has no folder to be found in again.
     embed = self_contained or encoder.bundle.root is None
     references = memory.references
-    records = [_record(index, reference) for index, reference in enumerate(references)]
-    arrays: dict[str, NDArray[np.generic]] = {}
-    pictures: dict[str, bytes] = {}
-    for record, reference in zip(records, references, strict=True):
-        pictures[record.picture] = reference.picture.encode()
-        packed = (pack(tokens, pipeline.recipe.keep_as) for tokens in reference.tokens)
-        arrays.update(zip(record.tokens, packed, strict=True))
-        arrays.update(zip(record.kept, reference.kept, strict=True))
-        for names, moments in zip(record.moments, reference.moments, strict=True):
-            arrays[names.total], arrays[names.products] = moments.total, moments.products
-        if record.mask is not None and reference.mask is not None:
-            arrays[record.mask] = reference.mask.astype(np.uint8)
+    records, arrays = record_references(references, pipeline.recipe)
+    pictures = {
+        record.picture: reference.picture.encode()
+        for record, reference in zip(records, references, strict=True)
+    }
+    if tuning is not None:
+        tuning = tuning.for_saving(records, self_contained=self_contained)
+        arrays.update(tuning.arrays)
     manifest = DetectorManifest(
         schema_version=DETECTOR_SCHEMA_VERSION,
         kind="edgead-detector",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         runtime_version=__version__,
-        encoder=EncoderReference(
-            fingerprint=encoder.fingerprint,
-            backbone=encoder.manifest.backbone,
-            layers=[output.layer for output in encoder.feature_outputs(pipeline.recipe.layers)],
-            weights=encoder.manifest.weights,
-            path_hint=None if encoder.bundle.root is None else str(encoder.bundle.root),
-            embedded=embed,
-        ),
+        encoder=refer_to(encoder, pipeline.recipe, embedded=embed),
         recipe=asdict(pipeline.recipe),
         mask=pipeline.mask,
         calibration=calibration,
         references=records,
         coreset=list(memory.coreset),
         members={},
+        tuning=None if tuning is None else tuning.record,
     )
-    write_bundle(path, manifest, arrays, pictures, encoder.bundle if embed else None)
+    tier_encoders = None if tuning is None else tuning.embedded
+    write_bundle(path, manifest, arrays, pictures, encoder.bundle if embed else None, tier_encoders)
 
 
-def _record(index: int, reference: Reference) -> ReferenceRecord:
+def refer_to(encoder: Encoder, recipe: Recipe, *, embedded: bool) -> EncoderReference:
+    """What a detector's file says of an encoder."""
+    return EncoderReference(
+        fingerprint=encoder.fingerprint,
+        backbone=encoder.manifest.backbone,
+        layers=[output.layer for output in encoder.feature_outputs(recipe.layers)],
+        weights=encoder.manifest.weights,
+        path_hint=None if encoder.bundle.root is None else str(encoder.bundle.root),
+        embedded=embedded,
+    )
+
+
+def record_references(
+    references: Sequence[Reference], recipe: Recipe, prefix: str = ""
+) -> tuple[list[ReferenceRecord], dict[str, NDArray[np.generic]]]:
+    """The records of good pictures, and the arrays that they name.
+
+    Args:
+        references: The good pictures.
+        recipe: Says in which type their patches are kept.
+        prefix: Of the arrays' names.
+    """
+    records = [_record(index, reference, prefix) for index, reference in enumerate(references)]
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for record, reference in zip(records, references, strict=True):
+        packed = (pack(tokens, recipe.keep_as) for tokens in reference.tokens)
+        arrays.update(zip(record.tokens, packed, strict=True))
+        arrays.update(zip(record.kept, reference.kept, strict=True))
+        for names, moments in zip(record.moments, reference.moments, strict=True):
+            arrays[names.total], arrays[names.products] = moments.total, moments.products
+        if record.mask is not None and reference.mask is not None:
+            arrays[record.mask] = reference.mask.astype(np.uint8)
+    return records, arrays
+
+
+def _record(index: int, reference: Reference, prefix: str) -> ReferenceRecord:
     return ReferenceRecord(
         name=reference.picture.name,
         picture=f"references/{index:04d}{_suffix(reference.picture)}",
-        tokens=[f"tokens/{index:04d}/{layer}" for layer in range(len(reference.tokens))],
-        kept=[f"kept/{index:04d}/{layer}" for layer in range(len(reference.kept))],
+        tokens=[f"{prefix}tokens/{index:04d}/{layer}" for layer in range(len(reference.tokens))],
+        kept=[f"{prefix}kept/{index:04d}/{layer}" for layer in range(len(reference.kept))],
         moments=[
             MomentsRecord(
                 count=moments.count,
-                total=f"moments/{index:04d}/{layer}/total",
-                products=f"moments/{index:04d}/{layer}/products",
+                total=f"{prefix}moments/{index:04d}/{layer}/total",
+                products=f"{prefix}moments/{index:04d}/{layer}/products",
             )
             for layer, moments in enumerate(reference.moments)
         ],
         alignment=None if reference.alignment is None else _alignment_record(reference.alignment),
-        mask=None if reference.mask is None else f"mask/{index:04d}",
+        mask=None if reference.mask is None else f"{prefix}mask/{index:04d}",
         height=reference.frame_hw[0],
         width=reference.frame_hw[1],
         digest=reference.digest,

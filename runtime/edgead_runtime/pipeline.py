@@ -42,6 +42,8 @@ class Pipeline:
     encoder: Encoder
     recipe: Recipe
     mask: MaskDecision
+    foreground_only: bool = True
+    """Search for the patches inside the mask alone, where the others are deleted anyway."""
 
     def __post_init__(self) -> None:
         check_fits(self.encoder, self.recipe)
@@ -145,18 +147,29 @@ class Pipeline:
             mask: ``[rows, columns]`` or ``None``.
             memory: What it is compared with.
         """
-        distances = memory.distances(queries)
         if memory.is_exact:
-            return self.combine(distances, mask)
+            return self.combine(self._found(queries, mask, memory), mask)
         exact = memory.exactly()
         # A few patches to the whole bank is a matter of reading it, which one thread does as well.
         with one_blas_thread():
             return settle(
-                distances,
+                self._found(queries, mask, memory),
                 count=scored_count(len(queries[0]), self.recipe.top_fraction, self.recipe.statistic),
                 exactly=lambda patches: exact.distances(tuple(tokens[patches] for tokens in queries)),
                 combine=lambda found: self.combine(found, mask),
             )
+
+    def _found(self, queries: Layers, mask: Mask | None, memory: Memory) -> Layers:
+        """Distances as the memory finds them, 0 where they will be deleted."""
+        if mask is None or not self.foreground_only or self.recipe.background_weight > 0:
+            return memory.distances(queries)
+        # What is deleted needs no distance: for a part on a quarter of the frame, the search is a quarter.
+        inside = mask.ravel()
+        found = memory.distances(tuple(tokens[inside] for tokens in queries))
+        spread = tuple(np.zeros(inside.size, dtype=np.float32) for _ in found)
+        for whole, part in zip(spread, found, strict=True):
+            whole[inside] = part
+        return spread
 
     def combine(self, distances: Layers, mask: Mask | None) -> PatchDistances:
         """One distance a patch from those of the layers ``[N]``, masked."""

@@ -47,6 +47,8 @@ class Result:
     """What a latency budget took away; empty at full quality."""
     notes: tuple[str, ...] = ()
     """What a person should know of how this frame was inspected, e.g. that it could not be aligned."""
+    repeated: bool = False
+    """Nothing had changed since an earlier frame: this is what was said of that one."""
     _make_map: Callable[[], NDArray[np.float32]] = field(repr=False, kw_only=True)
     _find_regions: Callable[[NDArray[np.float32], bool], tuple[Region, ...]] = field(repr=False, kw_only=True)
     _timings_ms: dict[str, float] = field(repr=False, kw_only=True)
@@ -56,6 +58,14 @@ class Result:
         """Whether the score is above the threshold."""
         # Not "above": a score that is no number must never pass as good.
         return not self.score <= self.threshold
+
+    @property
+    def times_threshold(self) -> float:
+        """Score over threshold: what can be compared between settings, whose scores differ in scale.
+
+        A threshold of 0 is taken for the smallest number there is.
+        """
+        return self.score / max(self.threshold, float(np.finfo(np.float32).tiny))
 
     @property
     def timings_ms(self) -> Mapping[str, float]:

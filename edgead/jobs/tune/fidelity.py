@@ -1,0 +1,143 @@
+"""How far a setting is from the full one: distance maps, scores and verdicts on the same pictures.
+
+The pictures are the good ones, each looked at with a bank that it is not in, and copies of them with drawn
+defects. The defects say how alike two settings see, not how many real defects either would find.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from edgead_runtime import Detector, Result
+from edgead_runtime.enrollment import Progress
+from edgead_runtime.images import Frame
+from numpy.typing import ArrayLike, NDArray
+
+from edgead.selection.synthetic import KINDS, GoodPart, make_defects
+from edgead.selection.trials import inspected_pixels
+
+MOST_PICTURES = 16
+"""Good pictures that are looked at; more would take minutes and say little."""
+_DEFECTS = 32
+_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One picture that every setting looks at."""
+
+    frame: Frame
+    reference: int
+    """Which good picture it is, or was drawn on; left out of the bank where there are others."""
+    is_defective: bool
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Agreement with the full setting; 1 is the same."""
+
+    map_rank: float
+    """Spearman correlation of the patch distances, mean over the pictures."""
+    map_rank_worst: float
+    score_rank: float
+    """Spearman correlation of the image scores, in times the threshold."""
+    same_verdict: float
+    """Share of the pictures."""
+
+
+def draw_scenes(detector: Detector) -> list[Scene]:
+    """The good pictures, and defects on them, the kinds in turn.
+
+    Where there is one good picture alone it is in the bank and scores 0, so only its defects are looked at.
+    """
+    references = detector.references[:MOST_PICTURES]
+    parts = [
+        GoodPart(reference.picture.frame, inspected_pixels(detector.encoder, reference))
+        for reference in references
+    ]
+    each = max(len(KINDS), math.ceil(_DEFECTS / len(parts) / len(KINDS)) * len(KINDS))
+    scenes = [Scene(part.frame, index, False) for index, part in enumerate(parts)] if len(parts) > 1 else []
+    for index, part in enumerate(parts):
+        drawn = make_defects(part, parts, each, _SEED + index)
+        scenes += [Scene(defect.frame, index, True) for defect in drawn]
+    return scenes
+
+
+def look(detector: Detector, scenes: Sequence[Scene], stage: str, progress: Progress) -> list[Result]:
+    """What a setting says of every scene, without the picture itself in the bank.
+
+    Args:
+        detector: The setting.
+        scenes: The pictures.
+        stage: What progress calls it.
+        progress: Told after each picture.
+    """
+    memory = detector._state.memory
+    folds: dict[int, Detector] = {}
+    results: list[Result] = []
+    for scene in sorted(scenes, key=lambda scene: scene.reference):
+        if scene.reference not in folds:
+            folds.clear()  # a fold may hold a copy of the bank
+            left = memory.without(scene.reference) if len(memory.references) > 1 else memory
+            folds[scene.reference] = Detector(detector._pipeline, left, detector.calibration, any_size=True)
+        results.append(folds[scene.reference](scene.frame))
+        progress(stage, len(results), len(scenes))
+    places = sorted(range(len(scenes)), key=lambda place: scenes[place].reference)
+    found = dict(zip(places, results, strict=True))
+    return [found[place] for place in range(len(scenes))]
+
+
+def compare(full: Sequence[Result], other: Sequence[Result]) -> Fidelity:
+    """How a setting agrees with the full one on the same scenes."""
+    return agreement(
+        [map_rank(one, two) for one, two in zip(full, other, strict=True)],
+        [result.times_threshold for result in full],
+        [result.times_threshold for result in other],
+    )
+
+
+def agreement(maps: Sequence[float], full: Sequence[float], other: Sequence[float]) -> Fidelity:
+    """The figures of merit.
+
+    Args:
+        maps: Rank correlation of each picture's distances.
+        full: Score of each picture in times the threshold, by the full setting.
+        other: The same by the other.
+    """
+    same = [(one > 1) == (two > 1) for one, two in zip(full, other, strict=True)]
+    return Fidelity(
+        map_rank=float(np.mean(maps)),
+        map_rank_worst=float(np.min(maps)),
+        score_rank=spearman(full, other),
+        same_verdict=float(np.mean(same)),
+    )
+
+
+def map_rank(full: Result, other: Result) -> float:
+    """Spearman correlation of two results' patch distances, on the full setting's grid and in its mask."""
+    one, two = full.patch_distances, other.patch_distances
+    if one.shape != two.shape:
+        size = one.shape[1], one.shape[0]
+        two = np.asarray(cv2.resize(two, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    inside = full.mask if full.mask is not None else np.ones(one.shape, dtype=np.bool_)
+    return spearman(one[inside], two[inside])
+
+
+def spearman(one: ArrayLike, other: ArrayLike) -> float:
+    """Spearman's rank correlation, ties sharing their mean rank; of constants 1, of one constant 0."""
+    left, right = _ranks(np.asarray(one, dtype=np.float64)), _ranks(np.asarray(other, dtype=np.float64))
+    left, right = left - left.mean(), right - right.mean()
+    lengths = float(np.linalg.norm(left)), float(np.linalg.norm(right))
+    if min(lengths) == 0:
+        return 1.0 if max(lengths) == 0 else 0.0
+    return float(np.clip(left @ right / (lengths[0] * lengths[1]), -1, 1))
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    return np.asarray(ranks[places.ravel()], dtype=np.float64)

@@ -1,0 +1,160 @@
+"""What a detector's file keeps of ``edgead tune``: settings, banks of other encoders, and those encoders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead_runtime.detector_bundle import LoadedBundle
+from edgead_runtime.encoder_bundle import EncoderBundle
+from edgead_runtime.engines.measuring import cpu_name
+from edgead_runtime.errors import BundleError, EncoderNotFoundError
+from edgead_runtime.manifest import Calibration, EncoderReference, ReferenceRecord, TierBank, TunedOn, Tuning
+
+
+def this_machine() -> TunedOn:
+    """What times depend on first of all."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return TunedOn(cpu=cpu_name(), cores=cores or 1)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTuning:
+    """A tuning as it goes into a file, or came out of one."""
+
+    record: Tuning
+    arrays: Mapping[str, NDArray[np.generic]]
+    """Those that the records of its banks name."""
+    encoders: Mapping[str, EncoderBundle] = field(default_factory=dict)
+    """Of the banks, by fingerprint; without those that are found by their path alone."""
+
+    @classmethod
+    def of(cls, bundle: LoadedBundle) -> StoredTuning | None:
+        """What a file holds.
+
+        Raises:
+            BundleError: An array of it is missing.
+        """
+        record = bundle.manifest.tuning
+        if record is None:
+            return None
+        names = {name for bank in record.banks for each in bank.references for name in _arrays_of(each)}
+        try:
+            arrays = {name: bundle.arrays[name] for name in names}
+        except KeyError as error:
+            raise BundleError(f"the tuning lacks the array {error}", "Run `edgead tune` again.") from error
+        return cls(record, arrays, bundle.tier_encoders)
+
+    def for_saving(self, own: Sequence[ReferenceRecord], *, self_contained: bool) -> StoredTuning:
+        """The same beside the good pictures that there are now.
+
+        What was taken back since is dropped; what was added is missing, and is encoded at loading.
+
+        Args:
+            own: The records of the detector's own bank.
+            self_contained: Put the encoders inside.
+
+        Raises:
+            EncoderNotFoundError: One that is to go inside is not where it was.
+        """
+        pictures = {record.digest: record.picture for record in own}
+        encoders = dict(self.encoders)
+        banks = []
+        for bank in self.record.banks:
+            expected = bank.encoder
+            if self_contained and expected.fingerprint not in encoders:
+                encoders[expected.fingerprint] = _opened(expected)
+            embedded = expected.fingerprint in encoders and (self_contained or expected.path_hint is None)
+            references = [
+                msgspec.structs.replace(record, picture=pictures[record.digest])
+                for record in bank.references
+                if record.digest in pictures
+            ]
+            reference = msgspec.structs.replace(expected, embedded=embedded)
+            banks.append(msgspec.structs.replace(bank, encoder=reference, references=references))
+        names = {name for bank in banks for record in bank.references for name in _arrays_of(record)}
+        return StoredTuning(
+            msgspec.structs.replace(self.record, banks=banks),
+            {name: self.arrays[name] for name in sorted(names)},
+            encoders,
+        )
+
+    @property
+    def embedded(self) -> dict[str, EncoderBundle]:
+        """Which encoders go into the file."""
+        wanted = {bank.encoder.fingerprint for bank in self.record.banks if bank.encoder.embedded}
+        return {name: bundle for name, bundle in self.encoders.items() if name in wanted}
+
+
+def _opened(expected: EncoderReference) -> EncoderBundle:
+    hint = expected.path_hint
+    if hint is not None and Path(hint).is_dir():
+        found = EncoderBundle.open(hint)
+        if found.manifest.fingerprint() == expected.fingerprint:
+            return found
+    raise EncoderNotFoundError(
+        f"the encoder of a tuned setting ({expected.backbone}) is not at {hint}",
+        "Put it back there, or run `edgead tune` again.",
+    )
+
+
+def _arrays_of(record: ReferenceRecord) -> Iterator[str]:
+    yield from record.tokens
+    yield from record.kept
+    for moments in record.moments:
+        yield from (moments.total, moments.products)
+    if record.mask is not None:
+        yield record.mask
+
+
+def bank_view(bundle: LoadedBundle, bank: TierBank, path: Path) -> LoadedBundle:
+    """A file as if it had been enrolled with the encoder of one of its tuning's banks.
+
+    Raises:
+        BundleError: A record names a picture that is not there.
+    """
+    if not all(record.picture in bundle.pictures for record in bank.references):
+        raise BundleError(f"{path}: its tuning names a picture that it does not hold", "Tune it again.")
+    manifest = msgspec.structs.replace(
+        bundle.manifest,
+        encoder=bank.encoder,
+        # Which layer is the deepest is another question for an encoder that was exported with others.
+        recipe={**bundle.manifest.recipe, "layers": list(bank.encoder.layers)},
+        mask=bank.mask,
+        calibration=bank.calibration,
+        references=bank.references,
+        coreset=bank.coreset,
+        tuning=None,
+    )
+    return LoadedBundle(
+        manifest=manifest,
+        arrays=bundle.arrays,
+        pictures=bundle.pictures,
+        encoder=bundle.tier_encoders.get(bank.encoder.fingerprint),
+    )
+
+
+def in_proportion(tier: Calibration, full: Calibration, scale: float, map_scale: float) -> Calibration:
+    """Thresholds of a tier that stand to its good scores as those of the full setting stand to its own.
+
+    For thresholds that were set by hand, or come from pictures that are not kept. No rate is claimed.
+
+    Args:
+        tier: What is replaced.
+        full: The detector's own.
+        scale: See :class:`edgead_runtime.manifest.TierBank`.
+        map_scale: The same for maps.
+    """
+    return msgspec.structs.replace(
+        tier,
+        method="manual",
+        threshold=full.threshold * scale,
+        pixel_threshold=full.pixel_threshold * map_scale,
+        false_alarm_rate=None,
+    )
