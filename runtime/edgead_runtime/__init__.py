@@ -23,6 +23,7 @@ from edgead_runtime.images import Picture, find_pictures, read_picture  # noqa: 
 from edgead_runtime.presets import RECIPES, find_recipe, get_recipe  # noqa: E402
 from edgead_runtime.recipe import Recipe  # noqa: E402
 from edgead_runtime.result import Provenance, Result  # noqa: E402
+from edgead_runtime.streaming.api import stream  # noqa: E402
 
 __all__ = [
     "RECIPES",
@@ -41,4 +42,5 @@ __all__ = [
     "find_recipe",
     "get_recipe",
     "read_picture",
+    "stream",
 ]

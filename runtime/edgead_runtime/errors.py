@@ -66,3 +66,27 @@ class RecipeError(EdgeadError):
 
 class OutputError(EdgeadError):
     """A result cannot be written."""
+
+
+class SourceError(EdgeadError):
+    """A source of frames cannot be used as it was given; trying again would not help."""
+
+
+class SourceLostError(SourceError):
+    """A source of frames does not answer now and may come back."""
+
+
+class StreamStoppedError(EdgeadError):
+    """A stream ended unasked: its engine hangs, or fails on every frame."""
+
+
+class SinkError(EdgeadError):
+    """A message could not be handed on now; it is kept and tried again."""
+
+
+class SinkRefusedError(SinkError):
+    """The receiver will never take this message; it is counted and passed over."""
+
+
+class ConfigError(EdgeadError):
+    """A configuration file or value is not valid."""

@@ -1,0 +1,97 @@
+"""A camera as the loop knows it, and what is counted of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgead_runtime.errors import ConfigError
+from edgead_runtime.streaming.capture import CaptureSettings
+from edgead_runtime.streaming.decisions import Rules
+from edgead_runtime.streaming.engine_thread import Inspects
+from edgead_runtime.streaming.sources.base import Source
+from edgead_runtime.streaming.triggers import Trigger
+from edgead_runtime.streaming.zones import Zone
+
+_REMEMBERED = 1024
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera with the detector that looks at its frames. Detectors may share an encoder."""
+
+    name: str
+    detector: Inspects
+    source: Source
+    budget_ms: float | None = None
+    """Milliseconds from capture to verdict that should not be exceeded; a result above is ``late``."""
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
+    rules: Rules = field(default_factory=Rules)
+    zones: tuple[Zone, ...] = ()
+    trigger: Trigger | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.name.isprintable() or set(self.name) & set("/#+\\ "):
+            raise ConfigError(
+                f"{self.name!r} is no name for a camera",
+                "Use letters, digits, '-' and '_': it goes into topics and file names.",
+            )
+        if self.budget_ms is not None and not self.budget_ms > 0:
+            raise ConfigError(f"budget_ms is {self.budget_ms}", "Give milliseconds above 0.")
+        if self.zones and not hasattr(self.detector, "calibration"):
+            needing = [zone.name for zone in self.zones if zone.threshold is None]
+            if needing:
+                raise ConfigError(
+                    f"zone {needing[0]} has no threshold and the detector has none to lend",
+                    "Give the zone a threshold.",
+                )
+
+
+@dataclass(frozen=True)
+class CameraStats:
+    """What has happened since the stream began.
+
+    Each captured frame was inspected, dropped, skipped or not inspected, or is still on its way.
+    """
+
+    captured: int
+    inspected: int
+    dropped: int
+    """Replaced by a newer frame before the engine was free."""
+    skipped: int
+    """Not wanted: above ``max_fps``, or no trigger."""
+    not_inspected: int
+    """Unusable or refused: neither good nor anomalous."""
+    anomalies: int
+    late: int
+    """Inspected, but beyond the budget."""
+    degraded: int
+    """Inspected with less than full quality, to keep the budget."""
+    reconnects: int
+    open_events: int
+    latency_ms: dict[str, float]
+    """``p50`` and ``p99`` from capture to verdict, of the last 1024 frames."""
+    troubles: dict[str, str]
+    """What is wrong now."""
+
+
+@dataclass
+class Tally:
+    """The counts of one camera that the loop keeps."""
+
+    inspected: int = 0
+    not_inspected: int = 0
+    anomalies: int = 0
+    late: int = 0
+    degraded: int = 0
+    failures_in_a_row: int = 0
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+    def quantiles(self) -> dict[str, float]:
+        """``p50`` and ``p99`` in milliseconds; empty before the first frame."""
+        if not self.latencies_ms:
+            return {}
+        p50, p99 = np.percentile(np.array(self.latencies_ms), [50, 99])
+        return {"p50": float(p50), "p99": float(p99)}

@@ -1,0 +1,403 @@
+"""The loop: newest frame, detector, decision, listeners; for one camera or several."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import weakref
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol
+
+from edgead_runtime.errors import ConfigError, EdgeadError, PictureError, SourceError, StreamStoppedError
+from edgead_runtime.result import Result
+from edgead_runtime.streaming.budget import set_budget
+from edgead_runtime.streaming.cameras import Camera, CameraStats, Tally
+from edgead_runtime.streaming.capture import Capture
+from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock, stamp
+from edgead_runtime.streaming.engine_thread import EngineThread
+from edgead_runtime.streaming.events import Event, Judge
+from edgead_runtime.streaming.frames import CameraFrame
+from edgead_runtime.streaming.messages import Message
+
+_TICK_S = 0.25
+
+log = logging.getLogger("edgead.stream")
+
+
+@dataclass(frozen=True, eq=False)
+class StreamResult:
+    """What became of one frame."""
+
+    camera: str
+    frame: CameraFrame
+    result: Result | None
+    """``None`` where it was not inspected; ``failure`` says why."""
+    failure: EdgeadError | None
+    events: tuple[Event, ...]
+    """What became of this camera's events with this frame."""
+    latency_ms: float
+    """From capture to verdict."""
+    late: bool
+    """Beyond the budget."""
+    dropped: int
+    """Frames of this camera that were dropped since its last result."""
+
+    @property
+    def is_good(self) -> bool:
+        """Inspected, and nothing found. The only one to pass a part on: a frame not inspected is not good."""
+        return self.result is not None and not self.result.is_anomaly
+
+    @property
+    def is_anomaly(self) -> bool:
+        """Inspected, and above the threshold."""
+        return self.result is not None and self.result.is_anomaly
+
+    @property
+    def score(self) -> float:
+        """The result's score; not a number where the frame was not inspected."""
+        return float("nan") if self.result is None else self.result.score
+
+
+class Listener(Protocol):
+    """Is told of everything, in the loop's thread, and so has to return at once.
+
+    What it raises is logged and does not stop the loop.
+    """
+
+    def on_result(self, result: StreamResult) -> None:
+        """A frame went through. Best effort: nothing is kept for a listener that was not there."""
+        ...
+
+    def on_message(self, message: Message) -> None:
+        """An event or a trouble changed."""
+        ...
+
+
+@dataclass
+class _Lane:
+    """A camera with its moving parts."""
+
+    camera: Camera
+    capture: Capture
+    judge: Judge
+    tally: Tally = field(default_factory=Tally)
+    troubles: dict[str, str] = field(default_factory=dict)
+    """Of those told to the listeners: kind -> key."""
+    own_troubles: dict[str, str] = field(default_factory=dict)
+    """What the loop itself finds wrong: kind -> in words."""
+    dropped_told: int = 0
+    served: int = 0
+    """Turn at which a frame of it was last inspected."""
+    over: bool = False
+
+
+class Stream:
+    """Inspects cameras until they end, somebody stops it, or it cannot go on. Iterate over it once.
+
+    Also a context manager; leaving it, or the ``for`` loop, closes open events and stops the threads.
+
+    Args:
+        cameras: One or more, with names of their own.
+        listeners: Told of results and messages, e.g. a :class:`~edgead_runtime.streaming.Delivery`.
+        stop: Set by whoever wants it to end (a signal, another thread).
+        engine_timeout_s: A frame that takes longer means that the engine hangs.
+        give_up_after: Stop when a detector failed on so many frames in a row; 0: never.
+        clock: For tests.
+        run: Makes event ids differ between runs; by default random.
+
+    Raises:
+        ConfigError: No camera, or two of one name.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[Camera],
+        *,
+        listeners: Sequence[Listener] = (),
+        stop: threading.Event | None = None,
+        engine_timeout_s: float = 60.0,
+        give_up_after: int = 100,
+        clock: Clock = SYSTEM_CLOCK,
+        run: str | None = None,
+    ) -> None:
+        names = [camera.name for camera in cameras]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(
+                f"a stream needs cameras with names of their own, got {', '.join(names) or 'none'}",
+                "Name each once.",
+            )
+        self._listeners = tuple(listeners)
+        self._stop = stop or threading.Event()
+        self._engine_timeout_s, self._give_up_after, self._clock = engine_timeout_s, give_up_after, clock
+        self._arrived = threading.Condition()
+        run = run or secrets.token_hex(5)
+        self._lanes = [self._lane(camera, run) for camera in cameras]
+        self._turn = 0
+        self._ticked_s = clock.monotonic()
+        # Weak, or a `for` loop that is left would not end the generator, and with it the threads, at once.
+        self._generator: weakref.ref[Generator[StreamResult, None, None]] | None = None
+        self.listener_failures = 0
+
+    def _lane(self, camera: Camera, run: str) -> _Lane:
+        detector: Any = camera.detector
+        set_budget(detector, camera.budget_ms)
+        capture = Capture(camera.source, camera.capture, camera.trigger, self._arrived, self._clock)
+        judge = Judge(
+            camera.name,
+            camera.rules,
+            camera.zones,
+            lambda: float(detector.calibration.pixel_threshold),
+            run,
+            self._clock,
+        )
+        return _Lane(camera, capture, judge)
+
+    # -- from outside ----------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask it to end after the frame that is being inspected; from any thread."""
+        self._stop.set()
+
+    def stats(self) -> Mapping[str, CameraStats]:
+        """Counts by camera; from any thread."""
+        return {lane.camera.name: _stats(lane) for lane in self._lanes}
+
+    def __iter__(self) -> Iterator[StreamResult]:
+        if self._generator is not None:
+            raise StreamStoppedError("a stream was iterated over twice", "Make another.")
+        generator = self._results()
+        self._generator = weakref.ref(generator)
+        return generator
+
+    def close(self) -> None:
+        """Close open events and stop the threads; what it does at its end anyway."""
+        generator = self._generator() if self._generator is not None else None
+        if generator is not None:
+            generator.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- the loop --------------------------------------------------------------------------------------
+
+    def _results(self) -> Generator[StreamResult, None, None]:
+        engine = EngineThread(self._engine_timeout_s)
+        reason = "stopped"
+        try:
+            for lane in self._lanes:
+                if lane.camera.trigger is not None:
+                    lane.camera.trigger.open()
+                lane.capture.start()
+            while not self._stop.is_set():
+                self._tick_if_due()
+                waiting = self._next_frame()
+                if waiting is None:
+                    if all(each.over for each in self._lanes):
+                        reason = "source ended"
+                        break
+                    continue
+                yield self._inspect(*waiting, engine)
+            self._raise_first_failure(reason)
+        except EdgeadError as error:
+            reason = error.problem
+            raise
+        finally:
+            self._shut_down(engine, reason)
+
+    def _next_frame(self) -> tuple[_Lane, CameraFrame] | None:
+        """The next camera in turn that has a frame; waits a little for one."""
+        for lane in self._lanes:
+            # In this order: what came before the end is still in the mailbox.
+            if not lane.over and lane.capture.ended and not len(lane.capture.mailbox):
+                self._lane_ended(lane)
+        with self._arrived:
+            waiting = [lane for lane in self._lanes if len(lane.capture.mailbox)]
+            if not waiting:
+                if not any(lane.capture.ended and not lane.over for lane in self._lanes):
+                    self._arrived.wait(_TICK_S)
+                return None
+            # Whose last frame is longest ago: nobody waits for more than one frame of each other camera.
+            lane = min(waiting, key=lambda lane: lane.served)
+            self._turn += 1
+            lane.served = self._turn
+            frame = lane.capture.mailbox.take()
+        return None if frame is None else (lane, frame)
+
+    def _inspect(self, lane: _Lane, frame: CameraFrame, engine: EngineThread) -> StreamResult:
+        result, failure = None, frame.problem
+        # A file waits for us, and its waiting is nobody's delay.
+        began_s = frame.captured_s if lane.camera.source.live else self._clock.monotonic()
+        if frame.image is not None:
+            try:
+                result = engine.inspect(lane.camera.detector, frame.image, self._tick_if_due)
+            except StreamStoppedError:
+                raise
+            except PictureError as error:  # of the wrong size or kind: the camera's doing
+                failure = error
+            except Exception as error:  # noqa: BLE001  (one bad frame must not end weeks of inspection)
+                failure = self._engine_failed(lane, error)
+        latency_ms = (self._clock.monotonic() - began_s) * 1e3
+        events = self._judge(lane, frame, result, failure)
+        lane.tally.latencies_ms.append(latency_ms)
+        budget_ms = lane.camera.budget_ms
+        late = budget_ms is not None and result is not None and latency_ms > budget_ms
+        lane.tally.late += late
+        dropped, lane.dropped_told = (
+            lane.capture.mailbox.dropped - lane.dropped_told,
+            lane.capture.mailbox.dropped,
+        )
+        outcome = StreamResult(
+            lane.camera.name, frame, result, failure, tuple(events), latency_ms, late, dropped
+        )
+        for listener in self._listeners:
+            self._tell(listener.on_result, outcome)
+        if failure is not None and 0 < self._give_up_after <= lane.tally.failures_in_a_row:
+            raise StreamStoppedError(
+                f"the detector of {lane.camera.name} failed on {lane.tally.failures_in_a_row} frames in "
+                f"a row ({failure.problem})",
+                "Mend that and start again.",
+            )
+        return outcome
+
+    def _judge(
+        self, lane: _Lane, frame: CameraFrame, result: Result | None, failure: EdgeadError | None
+    ) -> list[Event]:
+        if result is None:
+            lane.tally.not_inspected += 1
+            if failure is not None and "engine" not in lane.own_troubles:
+                lane.own_troubles.setdefault("not inspected", failure.problem)
+            events = lane.judge.tick()
+        else:
+            lane.tally.inspected += 1
+            lane.tally.anomalies += result.is_anomaly
+            lane.tally.degraded += bool(result.degraded)
+            lane.tally.failures_in_a_row = 0
+            lane.own_troubles.clear()
+            events = lane.judge.observe(frame, result)
+        self._tell_events(events)
+        self._tell_troubles(lane)
+        return events
+
+    def _engine_failed(self, lane: _Lane, error: Exception) -> EdgeadError:
+        lane.tally.failures_in_a_row += 1
+        problem = error.problem if isinstance(error, EdgeadError) else f"{type(error).__name__}: {error}"
+        if lane.tally.failures_in_a_row == 1:
+            log.warning("%s: the detector failed: %s", lane.camera.name, problem, exc_info=error)
+        lane.own_troubles.setdefault("engine", f"the detector failed: {problem}")
+        if isinstance(error, EdgeadError):
+            return error
+        return EdgeadError(f"the detector failed: {problem}", "See the log; the next frame is tried.")
+
+    # -- what passes beside frames ---------------------------------------------------------------------
+
+    def _tick_if_due(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._ticked_s < _TICK_S:
+            return
+        self._ticked_s = now
+        for lane in self._lanes:
+            if not lane.over:
+                lane.capture.watch()
+                self._tell_troubles(lane)
+                self._tell_events(lane.judge.tick())
+
+    def _lane_ended(self, lane: _Lane) -> None:
+        lane.over = True
+        failure = lane.capture.failure
+        if failure is not None:
+            lane.own_troubles["source failed"] = failure.problem
+        self._tell_troubles(lane)
+        self._tell_events(lane.judge.finish("source failed" if failure else "source ended"))
+
+    def _raise_first_failure(self, reason: str) -> None:
+        """One that failed does not stop the others, but is not passed over at the end either."""
+        failures: list[SourceError] = [
+            lane.capture.failure for lane in self._lanes if lane.capture.failure is not None
+        ]
+        if reason != "stopped" and failures:
+            raise failures[0]
+
+    def _shut_down(self, engine: EngineThread, reason: str) -> None:
+        for lane in self._lanes:
+            lane.capture.stop(wait_s=0)
+        for lane in self._lanes:
+            lane.capture.stop()
+            if lane.camera.trigger is not None:
+                lane.camera.trigger.close()
+            self._tell_events(lane.judge.finish(reason))
+            lane.own_troubles.clear()
+            for kind in list(lane.troubles):
+                self._tell_trouble(lane, kind, None)
+        engine.close()
+
+    def _tell_troubles(self, lane: _Lane) -> None:
+        now = {**lane.capture.troubles, **lane.own_troubles}
+        for kind in [kind for kind in lane.troubles if kind not in now]:
+            self._tell_trouble(lane, kind, None)
+        for kind, text in now.items():
+            if kind not in lane.troubles:
+                self._tell_trouble(lane, kind, text)
+
+    def _tell_trouble(self, lane: _Lane, kind: str, text: str | None) -> None:
+        name = lane.camera.name
+        if text is not None:
+            lane.troubles[kind] = f"{name}-{kind.replace(' ', '-')}-{secrets.token_hex(4)}"
+            log.warning("%s: %s: %s", name, kind, text)
+        else:
+            log.info("%s: no longer %s", name, kind)
+        key = lane.troubles[kind] if text is not None else lane.troubles.pop(kind)
+        state = "opened" if text is not None else "closed"
+        body = {"trouble": kind, "text": text or ""}
+        self._tell_message(Message("trouble", name, key, state, stamp(self._clock.now()), body))
+
+    def _tell_events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.change.value != "updated":
+                log.info(
+                    "%s: event %s %s, score %.3f (threshold %.3f)%s",
+                    event.camera,
+                    event.id,
+                    event.change.value,
+                    event.score,
+                    event.threshold,
+                    f", {event.duration_s:.1f} s, {event.reason}" if event.reason else "",
+                )
+            self._tell_message(event.message())
+
+    def _tell_message(self, message: Message) -> None:
+        for listener in self._listeners:
+            self._tell(listener.on_message, message)
+
+    def _tell(self, listener: Any, what: object) -> None:
+        try:
+            listener(what)
+        except Exception:  # no listener may stop the inspection
+            self.listener_failures += 1
+            if self.listener_failures == 1 or self.listener_failures % 1000 == 0:
+                log.exception("a listener failed (%d times)", self.listener_failures)
+
+
+def _stats(lane: _Lane) -> CameraStats:
+    capture, tally = lane.capture, lane.tally
+    return CameraStats(
+        captured=capture.captured,
+        inspected=tally.inspected,
+        dropped=capture.mailbox.dropped,
+        skipped=capture.skipped,
+        not_inspected=tally.not_inspected,
+        anomalies=tally.anomalies,
+        late=tally.late,
+        degraded=tally.degraded,
+        reconnects=capture.reconnects,
+        open_events=lane.judge.open_events,
+        latency_ms=tally.quantiles(),
+        troubles={**capture.troubles, **lane.own_troubles},
+    )

@@ -1,0 +1,78 @@
+"""A source from the text that a person types."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+from edgead_runtime.errors import SourceError
+from edgead_runtime.images import PICTURE_SUFFIXES, Frame, Picture
+from edgead_runtime.streaming.sources.base import Source
+from edgead_runtime.streaming.sources.files import Pictures, WatchedFolder
+from edgead_runtime.streaming.sources.iterables import Frames
+from edgead_runtime.streaming.sources.opencv import GStreamerPipeline, VideoFile, Webcam
+from edgead_runtime.streaming.sources.rtsp import NetworkCamera
+
+_ADDRESSES = ("rtsp://", "rtsps://", "http://", "https://", "udp://", "tcp://", "rtmp://", "srt://")
+
+
+def source_from_text(text: str) -> Source:
+    """Understand what a person calls a source.
+
+    ``0``: a webcam. ``rtsp://...``: a network camera. ``a ! b ! appsink``: a GStreamer pipeline.
+    ``watch:FOLDER``: a folder that is being filled. A folder or a picture: its pictures. Another file: a
+    video; ``play:FILE`` plays it as a camera, over and over.
+
+    Raises:
+        SourceError: It is none of these, or a path that is not there.
+    """
+    text = text.strip()
+    if text.isdecimal():
+        return Webcam(int(text))
+    if text.lower().startswith(_ADDRESSES):
+        return NetworkCamera(text)
+    if "!" in text and not Path(text).exists():
+        return GStreamerPipeline(text)
+    kind, colon, rest = text.partition(":")
+    if colon and kind == "watch":
+        return WatchedFolder(Path(rest))
+    if colon and kind == "play":
+        return VideoFile(Path(rest), as_camera=True, repeat=True)
+    path = Path(text)
+    if (text and path.is_dir()) or path.suffix.lower() in PICTURE_SUFFIXES:
+        return Pictures(path)
+    if path.is_file():
+        return VideoFile(path)
+    raise SourceError(
+        f"there is no source {text or '(empty)'}",
+        "Give a picture, a folder, watch:FOLDER, a video file, a camera's number, rtsp://..., or a GStreamer "
+        "pipeline.",
+    )
+
+
+def as_source(given: object) -> Source:
+    """A source from whatever ``stream`` was given.
+
+    Args:
+        given: A source, text or a path (:func:`source_from_text`), a camera's number, or an iterable of
+            frames.
+
+    Raises:
+        SourceError: It is none of these.
+    """
+    if isinstance(given, bool):
+        raise SourceError(f"{given} is no source", "Give a path, an address, a number or an iterable.")
+    if isinstance(given, int):
+        return Webcam(given)
+    if isinstance(given, str | os.PathLike):
+        return source_from_text(os.fspath(given))
+    if hasattr(given, "open") and hasattr(given, "live"):
+        return cast("Source", given)
+    if isinstance(given, Iterable):
+        frames: Iterable[Frame | Picture] = given
+        return Frames(frames)
+    raise SourceError(
+        f"a {type(given).__name__} is no source", "Give a path, an address, a number or an iterable."
+    )
