@@ -8,6 +8,8 @@
 Needs numpy, Pillow, OpenCV and one inference engine; never torch.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from edgead_runtime._requirements import require_opencv
 
 require_opencv()
@@ -23,7 +25,9 @@ from edgead_runtime.images import Picture, find_pictures, read_picture  # noqa: 
 from edgead_runtime.presets import RECIPES, find_recipe, get_recipe  # noqa: E402
 from edgead_runtime.recipe import Recipe  # noqa: E402
 from edgead_runtime.result import Provenance, Result  # noqa: E402
-from edgead_runtime.streaming.api import stream  # noqa: E402
+
+if TYPE_CHECKING:
+    from edgead_runtime.streaming.api import stream
 
 __all__ = [
     "RECIPES",
@@ -44,3 +48,12 @@ __all__ = [
     "read_picture",
     "stream",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Who inspects files needs no threads, no SQLite and no HTTP.
+    if name == "stream":
+        from edgead_runtime.streaming.api import stream
+
+        return stream
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

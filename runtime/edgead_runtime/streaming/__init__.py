@@ -7,6 +7,7 @@ from edgead_runtime.streaming.api import stream
 from edgead_runtime.streaming.cameras import Camera, CameraStats
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Change, Rules
+from edgead_runtime.streaming.delivery import Delivery
 from edgead_runtime.streaming.events import Event
 from edgead_runtime.streaming.frames import CameraFrame
 from edgead_runtime.streaming.loop import Listener, Stream, StreamResult
@@ -21,6 +22,7 @@ __all__ = [
     "CameraStats",
     "CaptureSettings",
     "Change",
+    "Delivery",
     "Event",
     "Listener",
     "Message",

@@ -165,6 +165,11 @@ class Stream:
         """Counts by camera; from any thread."""
         return {lane.camera.name: _stats(lane) for lane in self._lanes}
 
+    @property
+    def standing_s(self) -> float:
+        """Seconds since the loop last turned; many mean that whoever iterates does not come back."""
+        return self._clock.monotonic() - self._ticked_s
+
     def __iter__(self) -> Iterator[StreamResult]:
         if self._generator is not None:
             raise StreamStoppedError("a stream was iterated over twice", "Make another.")

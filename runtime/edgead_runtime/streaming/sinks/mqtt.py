@@ -1,0 +1,139 @@
+"""Messages to an MQTT broker; needs the extra ``mqtt``.
+
+Topics, below a prefix (``edgead``):
+
+- ``PREFIX/status``: ``online``, and ``offline`` as the last will. Retained.
+- ``PREFIX/CAMERA/alarm``: ``ON`` while an event is open, else ``OFF``. Retained.
+- ``PREFIX/CAMERA/KIND``: each message as JSON; kinds are ``event`` and ``trouble``, later more.
+- ``PREFIX/CAMERA/picture``: the worst frame of the last event, JPEG. Retained.
+- ``PREFIX/loss``: what the outbox's quota took away.
+
+With ``discovery``, Home Assistant is told of the alarm and the picture of each camera
+(``homeassistant/binary_sensor/...`` and ``homeassistant/image/...``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from edgead_runtime.errors import SinkError
+from edgead_runtime.streaming.messages import PICTURE
+from edgead_runtime.streaming.mqtt_client import QOS_AT_LEAST_ONCE, Broker, connect, make_client
+from edgead_runtime.streaming.sinks.base import Sink
+from edgead_runtime.streaming.stored import StoredMessage
+
+
+class Mqtt(Sink):
+    """Publishes each message with QoS 1 and waits until the broker has it.
+
+    Args:
+        broker: Where it is.
+        prefix: Begins the topics; give each device its own.
+        pictures: Publish the picture of each event.
+        discovery: Announce cameras to Home Assistant.
+    """
+
+    def __init__(
+        self, broker: Broker, *, prefix: str = "edgead", pictures: bool = True, discovery: bool = False
+    ) -> None:
+        self._broker, self._prefix = broker, prefix.strip("/")
+        self._pictures, self._discovery = pictures, discovery
+        self.name = f"mqtt {broker.label}/{self._prefix}"
+        self._client: Any = None
+        self._open: dict[str, set[str]] = {}
+        """Open events by camera."""
+
+    def open(self) -> None:
+        """Connect.
+
+        Raises:
+            SinkError: The broker does not answer or refuses.
+            ConfigError: paho-mqtt is not installed.
+        """
+        client = make_client(self._broker)
+        client.will_set(f"{self._prefix}/status", "offline", QOS_AT_LEAST_ONCE, retain=True)
+
+        def on_connect() -> None:
+            # Also after a lost connection, when the broker has published our will.
+            client.publish(f"{self._prefix}/status", "online", QOS_AT_LEAST_ONCE, retain=True)
+
+        connect(client, self._broker, on_connect)
+        self._client = client
+
+    def send(self, message: StoredMessage) -> None:
+        """Publish one message and what follows from it.
+
+        Raises:
+            SinkError: The broker does not confirm it.
+        """
+        if message.kind == "loss":
+            self._publish("loss", message.as_json())
+            return
+        camera = message.camera
+        if self._discovery and camera not in self._open:
+            self._announce(camera)
+        self._publish(f"{camera}/{message.kind}", message.as_json())
+        if message.kind != "event":
+            return
+        if self._pictures and PICTURE in message.attachments:
+            self._publish(f"{camera}/picture", message.attachments[PICTURE], retain=True)
+        open_events = self._open.setdefault(camera, set())
+        if message.state == "closed":
+            open_events.discard(message.key)
+        else:
+            open_events.add(message.key)
+        self._publish(f"{camera}/alarm", "ON" if open_events else "OFF", retain=True)
+
+    def _announce(self, camera: str) -> None:
+        known = f"{self._prefix}_{camera}".replace("/", "_")
+        common = {
+            "availability_topic": f"{self._prefix}/status",
+            "device": {"identifiers": [known], "name": f"edgead {camera}"},
+        }
+        alarm = {
+            **common,
+            "name": "Anomaly",
+            "unique_id": f"{known}_alarm",
+            "device_class": "problem",
+            "state_topic": f"{self._prefix}/{camera}/alarm",
+        }
+        picture = {
+            **common,
+            "name": "Last anomaly",
+            "unique_id": f"{known}_picture",
+            "content_type": "image/jpeg",
+            "image_topic": f"{self._prefix}/{camera}/picture",
+        }
+        self._publish_to(f"homeassistant/binary_sensor/{known}/config", json.dumps(alarm), retain=True)
+        self._publish_to(f"homeassistant/image/{known}/config", json.dumps(picture), retain=True)
+
+    def _publish(self, topic: str, payload: str | bytes, *, retain: bool = False) -> None:
+        self._publish_to(f"{self._prefix}/{topic}", payload, retain=retain)
+
+    def _publish_to(self, topic: str, payload: str | bytes, *, retain: bool) -> None:
+        if self._client is None:
+            self.open()
+        sent = self._client.publish(topic, payload, QOS_AT_LEAST_ONCE, retain=retain)
+        try:
+            sent.wait_for_publish(self._broker.timeout_s)
+        except (RuntimeError, ValueError) as error:  # not connected
+            raise SinkError(
+                f"the broker {self._broker.label} is gone ({error})", "It is tried again."
+            ) from error
+        if not sent.is_published():
+            raise SinkError(f"the broker {self._broker.label} confirms nothing", "It is tried again.")
+
+    def close(self) -> None:
+        """Say that we are offline, and disconnect."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        with contextlib.suppress(RuntimeError, ValueError):
+            # A clean goodbye publishes no will.
+            client.publish(
+                f"{self._prefix}/status", "offline", QOS_AT_LEAST_ONCE, retain=True
+            ).wait_for_publish(1.0)
+        client.disconnect()
+        client.loop_stop()

@@ -1,0 +1,153 @@
+"""Messages in files: JSON lines, CSV, and lines on stdout."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+from edgead_runtime.streaming.sinks.base import Sink
+from edgead_runtime.streaming.stored import StoredMessage
+
+CSV_COLUMNS = (
+    "at",
+    "kind",
+    "camera",
+    "id",
+    "state",
+    "zone",
+    "score",
+    "threshold",
+    "duration_s",
+    "frames",
+    "hits",
+    "reason",
+    "trouble",
+    "text",
+)
+
+
+class _RotatingFile(Sink):
+    """Appends to a file; full ones become ``NAME.1``, ``NAME.2`` and so on, the oldest of which goes.
+
+    Args:
+        path: The file.
+        max_mb: Size at which it is full.
+        keep: Full files to keep.
+    """
+
+    def __init__(self, path: str | Path, *, max_mb: float = 50.0, keep: int = 5) -> None:
+        self._path, self._max_bytes, self._keep = Path(path), int(max_mb * 1e6), keep
+        self.name = f"{type(self).__name__.lower()} {self._path}"
+        self._file: IO[bytes] | None = None
+
+    def open(self) -> None:
+        """Open the file, and its folder where there is none."""
+        self._opened()
+
+    def _opened(self) -> IO[bytes]:
+        if self._file is not None:
+            return self._file
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file = self._path.open("ab+")
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")  # a power cut left half a line; the next one is to be whole
+        else:
+            file.write(self._header())
+        file.flush()
+        return file
+
+    def send(self, message: StoredMessage) -> None:
+        """Append; on the medium only when the system writes it, so the outbox is the safer place."""
+        file = self._opened()
+        line = self._line(message)
+        if file.tell() > 0 and file.tell() + len(line) > self._max_bytes:
+            self._rotate()
+            file = self._opened()
+        file.write(line)
+        file.flush()
+
+    def _rotate(self) -> None:
+        self.close()
+        for number in range(self._keep, 0, -1):
+            older = self._numbered(number)
+            if older.exists():
+                if number == self._keep:
+                    older.unlink()
+                else:
+                    older.replace(self._numbered(number + 1))
+        if self._keep > 0:
+            self._path.replace(self._numbered(1))
+        else:
+            self._path.unlink()
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _header(self) -> bytes:
+        return b""
+
+    def _line(self, message: StoredMessage) -> bytes:
+        raise NotImplementedError
+
+
+class JsonLines(_RotatingFile):
+    """One JSON object a message, in UTF-8; the fields are in docs/loop.md."""
+
+    def _line(self, message: StoredMessage) -> bytes:
+        return message.as_json().encode() + b"\n"
+
+
+class Csv(_RotatingFile):
+    """One row a message, for a spreadsheet; each file begins with the names of the columns."""
+
+    def _header(self) -> bytes:
+        return _row(CSV_COLUMNS)
+
+    def _line(self, message: StoredMessage) -> bytes:
+        fields = message.as_dict()
+        return _row([_cell(fields.get(column, "")) for column in CSV_COLUMNS])
+
+
+def _row(values: Any) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    # A line break would be two rows to whoever reads lines, and a leading = a formula to a spreadsheet.
+    if isinstance(value, str):
+        value = " ".join(value.split())
+        return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
+    return value
+
+
+class Lines(Sink):
+    """JSON lines on a stream, for a gateway that reads a pipe.
+
+    Args:
+        stream: Where to; ``None``: stdout.
+    """
+
+    name = "lines"
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream
+
+    def send(self, message: StoredMessage) -> None:
+        """Write one line and flush."""
+        stream = self._stream or sys.stdout
+        stream.write(message.as_json() + "\n")
+        stream.flush()

@@ -1,0 +1,285 @@
+"""Files, folders, clips, webhook and numbers."""
+
+import base64
+import csv
+import io
+import json
+import threading
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+from edgead_runtime import stream
+from edgead_runtime.errors import ConfigError, SinkError, SinkRefusedError
+from edgead_runtime.images import read_picture
+from edgead_runtime.streaming import Delivery
+from edgead_runtime.streaming.sinks import (
+    ClipRecorder,
+    Csv,
+    JsonLines,
+    Lines,
+    Metrics,
+    PictureFolder,
+    Webhook,
+)
+from edgead_runtime.streaming.sinks.text_files import CSV_COLUMNS
+from edgead_runtime.streaming.stored import StoredMessage
+from stream_fakes import FakeCamera, FakeDetector, frame_scoring, wait_until
+
+
+def event(key="e1", state="closed", attachments=None, **body):
+    body = {"score": 0.9, "opened_at": "2026-01-01T23:59:59.000Z", **body}
+    return StoredMessage("event", "left", key, state, "2026-01-02T00:00:01.000Z", body, attachments or {})
+
+
+# -- text files ----------------------------------------------------------------------------------------
+
+
+def test_json_lines_are_whole_and_unicode(tmp_path):
+    with JsonLines(tmp_path / "new" / "e.jsonl") as sink:
+        sink.send(event(reason="gültig\nund neu"))
+    (line,) = (tmp_path / "new" / "e.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["reason"] == "gültig\nund neu"
+    assert "gültig" in line
+
+
+def test_half_a_line_of_a_power_cut_spoils_only_itself(tmp_path):
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(b'{"whole": 1}\n{"half": ')
+    with JsonLines(path) as sink:
+        sink.send(event())
+    lines = path.read_text().splitlines()
+    assert lines[1] == '{"half": '
+    assert json.loads(lines[2])["id"] == "e1"
+
+
+def test_files_rotate_and_the_oldest_goes(tmp_path):
+    with JsonLines(tmp_path / "e.jsonl", max_mb=0.001, keep=2) as sink:
+        for number in range(40):
+            sink.send(event(f"e{number}"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.jsonl", "e.jsonl.1", "e.jsonl.2"]
+    kept = [
+        json.loads(line)["id"]
+        for name in ("e.jsonl.2", "e.jsonl.1", "e.jsonl")
+        for line in (tmp_path / name).read_text().splitlines()
+    ]
+    assert kept == [f"e{number}" for number in range(40 - len(kept), 40)]
+    assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
+
+
+def test_csv_has_one_header_a_file_and_no_formulas(tmp_path):
+    with Csv(tmp_path / "e.csv", max_mb=0.001, keep=9) as sink:
+        for number in range(20):
+            sink.send(event(f"e{number}", reason="=HYPERLINK(1)\nx"))
+    for path in tmp_path.iterdir():
+        rows = list(csv.DictReader(io.StringIO(path.read_text())))
+        assert tuple(rows[0]) == CSV_COLUMNS
+        assert all(row["reason"] == "'=HYPERLINK(1) x" and row["score"] == "0.9" for row in rows)
+
+
+def test_lines_go_to_a_stream():
+    out = io.StringIO()
+    Lines(out).send(event())
+    assert json.loads(out.getvalue())["state"] == "closed"
+
+
+# -- pictures and clips --------------------------------------------------------------------------------
+
+
+def test_pictures_of_an_event_meet_in_the_day_it_opened(tmp_path):
+    with PictureFolder(tmp_path) as sink:
+        sink.send(event(state="opened", attachments={"picture.jpg": b"first"}))
+        sink.send(event(state="updated"))
+        sink.send(event(state="closed", attachments={"picture.jpg": b"worst", "map.png": b"map"}))
+    folder = tmp_path / "left" / "2026-01-01"
+    assert (folder / "e1.picture.jpg").read_bytes() == b"worst"
+    assert (folder / "e1.map.png").read_bytes() == b"map"
+    assert json.loads((folder / "e1.event.json").read_text())["state"] == "closed"
+
+
+def test_the_picture_folder_keeps_to_its_quota_and_leaves_other_files_alone(tmp_path):
+    (tmp_path / "important.doc").write_bytes(bytes(50_000))
+    with PictureFolder(tmp_path, max_mb=0.1) as sink:
+        for number in range(60):
+            sink.send(event(f"e{number:03d}", attachments={"picture.jpg": bytes(5000)}))
+    ours = sorted(path.name for path in tmp_path.rglob("*.picture.jpg"))
+    assert sum(path.stat().st_size for path in tmp_path.rglob("e*") if path.is_file()) <= 100_000
+    assert ours[-1] == "e059.picture.jpg"
+    assert len(ours) >= 12
+    assert (tmp_path / "important.doc").exists()
+
+
+def test_the_picture_shows_the_worst_frame_and_the_map_where(tmp_path, detector, good_frames, defective):
+    with Delivery([PictureFolder(tmp_path)]) as delivery:
+        list(stream(detector, [good_frames[0], defective.frame, good_frames[1]], listeners=[delivery]))
+    (picture,) = tmp_path.rglob("*.picture.jpg")
+    (anomaly_map,) = tmp_path.rglob("*.map.png")
+    assert np.abs(read_picture(picture).frame.astype(int) - defective.frame).mean() < 6
+    grey = cv2.imread(str(anomaly_map), cv2.IMREAD_GRAYSCALE)
+    assert grey.shape == defective.frame.shape[:2]
+    assert grey.max() == 255
+    y, x = np.unravel_index(grey.argmax(), grey.shape)
+    assert abs(x - defective.x - defective.width / 2) < 25
+    assert abs(y - defective.y - defective.height / 2) < 25
+
+
+def test_a_clip_shows_what_was_before_and_after(tmp_path):
+    scores = [0.1] * 60 + [0.9] * 10 + [0.1] * 60
+    frames = [frame_scoring(score, number) for number, score in enumerate(scores)]
+    with ClipRecorder(tmp_path, before_s=0.1, after_s=0.1) as clips:
+        results = list(stream(FakeDetector(), FakeCamera([frames], period_s=0.008), listeners=[clips]))
+    (path,) = tmp_path.rglob("*.avi")
+    assert path.stem == next(event.id for result in results for event in result.events)
+    video = cv2.VideoCapture(str(path))
+    bright = []
+    while True:
+        there, image = video.read()
+        if not there:
+            break
+        bright.append(image[0, 0, 2] > 60)
+    assert 0 < bright.index(True) < 30
+    assert not bright[-1]
+    assert len(bright) < 70
+
+
+def test_clips_keep_to_their_quota(tmp_path):
+    scores = ([0.1] * 3 + [0.9] * 3) * 12
+    frames = [frame_scoring(score, number) for number, score in enumerate(scores)]
+    with ClipRecorder(tmp_path, before_s=0.02, after_s=0.0, max_mb=0.03) as clips:
+        list(stream(FakeDetector(), FakeCamera([frames], period_s=0.01), listeners=[clips]))
+    assert clips.written > 3
+    assert clips.quota.removed > 0
+    # One clip is written before its size is known.
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.avi")) < 45_000
+
+
+# -- webhook -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def receiver():
+    """A web server that answers with the codes it is given, then 200."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            code = server.codes.pop(0) if server.codes else 200
+            if code == 200:
+                server.got.append((json.loads(body), dict(self.headers)))
+            self.send_response(code)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.codes, server.got = [], []
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_webhook_posts_json_with_headers_and_pictures(receiver):
+    sink = Webhook(receiver.url, headers={"Authorization": "Bearer x"}, pictures=True, kinds=("event",))
+    sink.send(event(attachments={"picture.jpg": b"\xff\xd8"}))
+    sink.send(StoredMessage("trouble", "left", "t", "opened", "", {}))
+    ((body, headers),) = receiver.got
+    assert body["id"] == "e1"
+    assert base64.b64decode(body["files"]["picture.jpg"]) == b"\xff\xd8"
+    assert headers["Authorization"] == "Bearer x"
+
+
+@pytest.mark.parametrize(("code", "kind"), [(500, SinkError), (401, SinkError), (422, SinkRefusedError)])
+def test_which_answers_are_tried_again(receiver, code, kind):
+    receiver.codes = [code]
+    with pytest.raises(kind) as caught:
+        Webhook(receiver.url).send(event())
+    assert isinstance(caught.value, SinkRefusedError) == (kind is SinkRefusedError)
+
+
+def test_a_webhook_that_fails_at_first_gets_all_in_order(receiver):
+    receiver.codes = [503, 500, 429, 422]
+    frames = [frame_scoring(score) for score in (0.9, 0.1, 0.9, 0.1)]
+    with Delivery([Webhook(receiver.url)], backoff_s=(0.01, 0.02)) as delivery:
+        list(stream(FakeDetector(), frames, listeners=[delivery]))
+        wait_until(lambda: len(receiver.got) == 3)
+    assert [body["state"] for body, _ in receiver.got] == ["closed", "opened", "closed"]
+
+
+def test_no_web_address_is_refused_and_a_dead_one_is_down():
+    with pytest.raises(ConfigError):
+        Webhook("ftp://x")
+    with pytest.raises(SinkError, match="cannot be reached") as caught:
+        Webhook("http://u:secret@127.0.0.1:9/x", timeout_s=1).send(event())
+    assert "secret" not in str(caught.value)
+
+
+# -- numbers -------------------------------------------------------------------------------------------
+
+
+def _get(metrics, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_metrics_say_what_happened(tmp_path):
+    frames = [frame_scoring(score) for score in (0.1, 0.9, 0.9, 0.1)] + [np.zeros((4, 4), np.uint8)]
+    with Metrics(port=0) as metrics, Delivery([JsonLines(tmp_path / "e.jsonl")]) as delivery:
+        running = stream(FakeDetector(), frames, listeners=[metrics, delivery], name='l"ft')
+        metrics.watch(running, delivery)
+        assert _get(metrics, "/readyz")[0] == 503
+        list(running)
+        wait_until(lambda: not any(delivery.waiting().values()))
+        status, text = _get(metrics, "/metrics")
+        assert _get(metrics, "/healthz")[0] == 200
+        assert _get(metrics, "/elsewhere")[0] == 404
+    assert status == 200
+    values = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            values[name] = float(value)
+    camera = 'camera="l\\"ft"'
+    assert values[f"edgead_frames_inspected_total{{{camera}}}"] == 4
+    assert values[f"edgead_frames_not_inspected_total{{{camera}}}"] == 1
+    assert values[f"edgead_frames_anomalies_total{{{camera}}}"] == 2
+    assert values[f"edgead_latency_seconds_count{{{camera}}}"] == 4
+    assert values[f'edgead_latency_seconds_bucket{{{camera},le="+Inf"}}'] == 4
+    assert values[f'edgead_score{{{camera},quantile="0.5"}}'] == pytest.approx(0.5)
+    assert values[f'edgead_events_total{{{camera},state="closed"}}'] == 1
+    assert values[f'edgead_sink_up{{sink="jsonlines {tmp_path}/e.jsonl"}}'] == 1
+    families = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(families) == len(set(families))
+
+
+def test_ready_while_a_camera_is_inspected_and_not_while_it_is_lost():
+    from edgead_runtime.streaming import CaptureSettings
+
+    camera = FakeCamera(
+        [[frame_scoring(0.1, n) for n in range(50)], OSError("gone")] + [OSError("gone")] * 50
+    )
+    with Metrics(port=0) as metrics:
+        settings = CaptureSettings(backoff_s=(0.05, 0.05))
+        running = stream(FakeDetector(), camera, listeners=[metrics], capture=settings)
+        metrics.watch(running)
+        threading.Thread(target=lambda: list(running), daemon=True).start()
+        wait_until(lambda: _get(metrics, "/readyz")[0] == 200)
+        wait_until(lambda: "lost" in _get(metrics, "/readyz")[1])
+        running.stop()
+
+
+def test_a_port_in_use_is_said():
+    with (
+        Metrics(port=0) as first,
+        pytest.raises(ConfigError, match="cannot listen"),
+        Metrics(port=first.port),
+    ):
+        pass
