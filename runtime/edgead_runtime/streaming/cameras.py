@@ -86,6 +86,7 @@ class Tally:
     anomalies: int = 0
     late: int = 0
     degraded: int = 0
+    failures: int = 0
     failures_in_a_row: int = 0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 

@@ -25,6 +25,7 @@ log = logging.getLogger("edgead.delivery")
 
 _TO_ENCODE = 64
 _WITH_PICTURES = 16
+_BURST_WAIT_S = 0.5
 _SAVE_AGAIN_S = 5.0
 _LOOK_AGAIN_S = 1.0
 
@@ -83,6 +84,7 @@ class Delivery:
         self.dropped_messages = 0
         """Messages that found no place on their way to the outbox, because the disk took too long."""
         self._queue: queue.Queue[Message | None] = queue.Queue(_TO_ENCODE)
+        self._disk_hangs = False
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._outbox: Outbox | None = None
@@ -158,7 +160,7 @@ class Delivery:
 
     def on_message(self, message: Message) -> None:
         """Take a message; returns at once. It is on the disk soon after; :meth:`flush` waits for it."""
-        if self._queue.qsize() >= _WITH_PICTURES and message.attachments:
+        if message.attachments and not self._room_for_pictures():
             # Each holds a frame. With a disk that hangs, the words matter more.
             self.dropped_pictures += 1
             message = Message(
@@ -170,6 +172,17 @@ class Delivery:
             self.dropped_messages += 1
             if self.dropped_messages == 1:
                 log.error("the outbox's disk hangs; messages are lost")  # noqa: TRY400
+
+    def _room_for_pictures(self) -> bool:
+        """Whether few enough wait to be encoded; in a burst the loop waits a moment."""
+        end = time.monotonic() + (0.0 if self._disk_hangs else _BURST_WAIT_S)
+        while self._queue.qsize() >= _WITH_PICTURES:
+            if time.monotonic() >= end:
+                self._disk_hangs = True
+                return False
+            time.sleep(0.002)
+        self._disk_hangs = False
+        return True
 
     def on_result(self, result: StreamResult) -> None:
         """Nothing: a result that is no event is not delivered."""

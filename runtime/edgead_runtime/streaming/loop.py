@@ -294,8 +294,9 @@ class Stream:
     def _engine_failed(self, lane: _Lane, error: Exception) -> EdgeadError:
         lane.tally.failures_in_a_row += 1
         problem = error.problem if isinstance(error, EdgeadError) else f"{type(error).__name__}: {error}"
-        if lane.tally.failures_in_a_row == 1:
+        if lane.tally.failures == 0:  # where it comes from, once; each trouble is a line of its own
             log.warning("%s: the detector failed: %s", lane.camera.name, problem, exc_info=error)
+        lane.tally.failures += 1
         lane.own_troubles.setdefault("engine", f"the detector failed: {problem}")
         if isinstance(error, EdgeadError):
             return error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import io
 import os
 import sys
@@ -52,14 +54,13 @@ class _RotatingFile(Sink):
         if self._file is not None:
             return self._file
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = file = self._path.open("ab+")
+        self._file = file = self._path.open("ab+", buffering=0)
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
-                file.write(b"\n")  # a power cut left half a line; the next one is to be whole
+                _append(file, b"\n")  # a power cut left half a line; the next one is to be whole
         else:
-            file.write(self._header())
-        file.flush()
+            _append(file, self._header())
         return file
 
     def send(self, message: StoredMessage) -> None:
@@ -69,8 +70,7 @@ class _RotatingFile(Sink):
         if file.tell() > 0 and file.tell() + len(line) > self._max_bytes:
             self._rotate()
             file = self._opened()
-        file.write(line)
-        file.flush()
+        _append(file, line)
 
     def _rotate(self) -> None:
         self.close()
@@ -100,6 +100,19 @@ class _RotatingFile(Sink):
 
     def _line(self, message: StoredMessage) -> bytes:
         raise NotImplementedError
+
+
+def _append(file: IO[bytes], data: bytes) -> None:
+    """Write all of it or, on a full disk, nothing."""
+    start = file.seek(0, os.SEEK_END)
+    try:
+        written = file.write(data)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(start)
+        raise
 
 
 class JsonLines(_RotatingFile):
