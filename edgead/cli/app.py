@@ -22,6 +22,7 @@ from edgead.cli.evaluate import SeveralValues, evaluate
 from edgead.cli.export import export
 from edgead.cli.failures import InterruptedByUserError, OutputClosedError, report_failure
 from edgead.cli.recipes import recipes
+from edgead.cli.run import run_command
 from edgead.cli.screen import screen
 from edgead.cli.tune import EXPLANATION as TUNE_EXIT_CODES
 from edgead.cli.tune import tune
@@ -67,6 +68,7 @@ app.command(epilog=exit_codes.EXPLANATION)(export)
 app.command(epilog=exit_codes.EXPLANATION)(enroll)
 app.command(epilog=exit_codes.EXPLANATION)(detect)
 app.command(epilog=exit_codes.EXPLANATION)(screen)
+app.command("run")(run_command)
 app.command("eval", cls=SeveralValues, epilog=exit_codes.EXPLANATION)(evaluate)
 app.command(epilog=exit_codes.EXPLANATION)(demo)
 app.command()(bench)

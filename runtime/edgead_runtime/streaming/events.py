@@ -98,7 +98,7 @@ def _plain(number: float) -> float | None:
 
 
 def _region(region: Region) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in asdict(region).items()}
+    return {**asdict(region), "peak": _plain(region.peak)}
 
 
 class Judge:

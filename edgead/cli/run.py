@@ -1,0 +1,94 @@
+"""``edgead run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgead.cli.options import EnginePrecision
+
+
+def run_command(
+    *,
+    detector_file: Annotated[
+        Path | None, typer.Argument(metavar="[DETECTOR]", help="The .edgead file from `enroll`.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="rtsp://..., a camera's number, a GStreamer pipeline, watch:FOLDER, a video, a folder, a "
+            "picture, or play:VIDEO (a video as a camera, over and over)."
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Milliseconds from capture to verdict.", show_default="none")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with cameras, rules and sinks (--print-config).")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What to call the camera of --source.")] = "camera",
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Encoder bundle.", show_default="inside the detector, or where it was enrolled"),
+    ] = None,
+    hits: Annotated[int, typer.Option(min=1, help="Anomalous frames that open an event,")] = 1,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="among so many.", show_default="as many as --hits")
+    ] = None,
+    events: Annotated[Path | None, typer.Option(help="Write events to this JSONL file.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or openvino.")] = None,
+    precision: Annotated[EnginePrecision | None, typer.Option(help="fp32 or bf16.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log lines as JSON, on stderr.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print an example with every field, and end.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check the configuration, and end.")] = False,
+) -> None:
+    """Inspect cameras until they end or you end it (Ctrl-C), and tell sinks what happens.
+
+    One camera by DETECTOR and --source, or any number by --config. Events wait in an outbox on disk until
+    every sink has them. docs/loop.md has it all.
+    """
+    from edgead_runtime.errors import ConfigError
+    from edgead_runtime.service.config import load_config
+    from edgead_runtime.service.example import example_config
+    from edgead_runtime.service.logs import logging_to_stderr
+    from edgead_runtime.service.run import run_loop
+    from edgead_runtime.service.tables import LoopConfig
+
+    from edgead.jobs.run import CommandLineCamera, with_command_line
+
+    if print_config:
+        typer.echo(example_config(), nl=False)
+        return
+    if (detector_file is None) != (source is None):
+        raise ConfigError("a detector and a --source belong together", "Give both, or --config alone.")
+    loaded = LoopConfig() if config is None else load_config(config)
+    given = None
+    if detector_file is not None and source is not None:
+        given = CommandLineCamera(
+            name=name,
+            detector=detector_file,
+            source=source,
+            encoder=encoder,
+            budget_ms=budget,
+            hits=hits,
+            window=window or hits,
+        )
+    base = Path.cwd() if config is None else config.resolve().parent
+    complete = with_command_line(
+        loaded,
+        given,
+        events=events,
+        engine=engine,
+        precision=None if precision is None else precision.value,
+        threads=threads,
+    )
+    if check:
+        typer.echo("the configuration is valid")
+        return
+    with logging_to_stderr(as_json=log_json or loaded.log.json, level=loaded.log.level):
+        run_loop(complete, base)

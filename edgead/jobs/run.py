@@ -1,0 +1,87 @@
+"""A loop's configuration with what was said on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from edgead_runtime.errors import ConfigError
+from edgead_runtime.service.tables import CameraTable, JsonlSink, LoopConfig, OutboxTable, RulesTable
+from edgead_runtime.streaming.decisions import Rules
+
+
+@dataclass(frozen=True)
+class CommandLineCamera:
+    """One camera as options give it."""
+
+    name: str
+    detector: Path
+    source: str
+    encoder: Path | None
+    budget_ms: float | None
+    hits: int
+    window: int
+
+
+def with_command_line(
+    config: LoopConfig,
+    camera: CommandLineCamera | None,
+    *,
+    events: Path | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+) -> LoopConfig:
+    """The configuration with a camera, a file of events and engine options more.
+
+    Args:
+        config: From a file, or the defaults.
+        camera: Added to its cameras.
+        events: A JSONL file added to its sinks.
+        engine: Instead of its own.
+        precision: Instead of its own.
+        threads: Instead of its own.
+
+    Raises:
+        ConfigError: There is no camera then, two of one name, or a value out of range.
+    """
+    changes: dict[str, Any] = {}
+    if camera is not None:
+        if camera.name in [each.name for each in config.camera]:
+            raise ConfigError(
+                f"there is a camera {camera.name} in the configuration", "Choose another --name."
+            )
+        if camera.budget_ms is not None and not camera.budget_ms > 0:
+            raise ConfigError(f"--budget {camera.budget_ms:g} is no time", "Give milliseconds above 0.")
+        Rules(hits=camera.hits, window=camera.window)
+        table = CameraTable(
+            name=camera.name,
+            detector=str(camera.detector.absolute()),
+            source=_absolute(camera.source),
+            encoder=None if camera.encoder is None else str(camera.encoder.absolute()),
+            budget_ms=camera.budget_ms,
+            rules=RulesTable(hits=camera.hits, window=camera.window),
+        )
+        changes["camera"] = (*config.camera, table)
+    if events is not None:
+        changes["sink"] = (*config.sink, JsonlSink(path=str(events.absolute())))
+        if not config.sink:
+            changes["outbox"] = OutboxTable(path=f"{events.absolute()}.outbox")
+    wanted = {"name": engine, "precision": precision, "threads": threads}
+    said = {field: value for field, value in wanted.items() if value is not None}
+    if said:
+        changes["engine"] = msgspec.structs.replace(config.engine, **said)
+    complete: LoopConfig = msgspec.structs.replace(config, **changes)
+    if not complete.camera:
+        raise ConfigError("there is no camera", "Give a detector and --source, or --config with [[camera]].")
+    return complete
+
+
+def _absolute(source: str) -> str:
+    """A path as it is from here; the configuration's own are relative to its file."""
+    kind, colon, rest = source.partition(":")
+    if colon and kind in ("watch", "play"):
+        return f"{kind}:{Path(rest).absolute()}"
+    return str(Path(source).absolute()) if source and Path(source).exists() else source

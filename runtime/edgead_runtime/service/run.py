@@ -1,0 +1,89 @@
+"""Running a configured loop until it ends or somebody ends it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from edgead_runtime.service.build import build_cameras, build_clips, build_sinks
+from edgead_runtime.service.tables import LoopConfig
+from edgead_runtime.streaming.cameras import CameraStats
+from edgead_runtime.streaming.delivery import Delivery
+from edgead_runtime.streaming.loop import Listener, Stream
+from edgead_runtime.streaming.signals import stop_on_signals
+from edgead_runtime.streaming.sinks import Metrics
+
+log = logging.getLogger("edgead.run")
+
+
+def run_loop(config: LoopConfig, base: Path) -> Mapping[str, CameraStats]:
+    """Inspect until the sources end, or SIGINT or SIGTERM comes.
+
+    Args:
+        config: Checked.
+        base: Paths in it are relative to this folder.
+
+    Returns:
+        What happened, by camera.
+
+    Raises:
+        EdgeadError: It could not begin, or could not go on; the message says why.
+    """
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        cameras = build_cameras(config, base, stack)
+        sinks = build_sinks(config, base)
+        listeners: list[Listener] = []
+        delivery: Delivery | None = None
+        if sinks:
+            outbox = config.outbox
+            delivery = stack.enter_context(Delivery(sinks, outbox=base / outbox.path, max_mb=outbox.max_mb))
+            listeners.append(delivery)
+        listeners += [stack.enter_context(clips) for clips in build_clips(config, base)]
+        metrics: Metrics | None = None
+        if config.metrics is not None:
+            metrics = stack.enter_context(Metrics(config.metrics.host, config.metrics.port))
+            listeners.append(metrics)
+            log.info("numbers at http://%s:%d/metrics", config.metrics.host, metrics.port)
+        stream = Stream(
+            cameras,
+            listeners=listeners,
+            stop=stop,
+            engine_timeout_s=config.engine.timeout_s,
+            give_up_after=config.engine.give_up_after,
+        )
+        if metrics is not None:
+            metrics.watch(stream, delivery)
+        for camera in cameras:
+            log.info("%s: inspecting %s", camera.name, camera.source.label)
+        _follow(stream, config.log.status_every_s)
+        _say_status(stream)
+        return stream.stats()
+
+
+def _follow(stream: Stream, status_every_s: float) -> None:
+    due = time.monotonic() + status_every_s
+    with stream:
+        for _ in stream:
+            if status_every_s > 0 and time.monotonic() >= due:
+                due = time.monotonic() + status_every_s
+                _say_status(stream)
+
+
+def _say_status(stream: Stream) -> None:
+    for name, stats in stream.stats().items():
+        latency = stats.latency_ms
+        times = f", p50 {latency['p50']:.0f} ms, p99 {latency['p99']:.0f} ms" if latency else ""
+        log.info(
+            "%s: %d inspected, %d anomalous, %d dropped, %d not inspected, %d late%s",
+            name,
+            stats.inspected,
+            stats.anomalies,
+            stats.dropped,
+            stats.not_inspected,
+            stats.late,
+            times,
+        )

@@ -1,0 +1,116 @@
+"""A configured loop as a process: two cameras that share an encoder, signals, and its log."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from edgead_runtime import Detector, EdgeadError, Encoder
+from edgead_runtime.images import encode_png
+from edgead_runtime.service.build import build_cameras
+from edgead_runtime.service.config import parse_config
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def line(tmp_path, mini_bundle, good_frames, defective, quick):
+    """A folder with a detector, pictures and a configuration."""
+    with Encoder.load(mini_bundle, threads=1) as encoder:
+        Detector.enroll(encoder, good_frames[:4], recipe=quick).save(tmp_path / "part.edgead")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number, frame in enumerate([good_frames[0], defective.frame, good_frames[1]]):
+        (pictures / f"{number}.png").write_bytes(encode_png(frame))
+    (tmp_path / "loop.toml").write_text(
+        f"""
+        [[camera]]
+        name = "left"
+        detector = "part.edgead"
+        encoder = "{mini_bundle}"
+        source = "pictures"
+        [[camera]]
+        name = "right"
+        detector = "part.edgead"
+        encoder = "{mini_bundle}"
+        source = "watch:pictures"
+        [[sink]]
+        type = "jsonl"
+        path = "events.jsonl"
+        [[sink]]
+        type = "pictures"
+        folder = "events"
+        [[sink]]
+        type = "clips"
+        folder = "clips"
+        [metrics]
+        port = 0
+        [engine]
+        threads = 1
+        """
+    )
+    return tmp_path
+
+
+def _start(line, *options, module="edgead_runtime.service"):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "EDGEAD_ENGINE": "onnxruntime"}
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *options],
+        cwd=line,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_cameras_share_an_encoder_and_sigterm_ends_it_well(line):
+    process = _start(line, "loop.toml", "--log-json")
+    metrics, end = "", time.monotonic() + 30
+    logged = []
+    while time.monotonic() < end:
+        record = json.loads(process.stderr.readline())
+        logged.append(record["message"])
+        if record["message"].startswith("numbers at"):
+            metrics = record["message"].split()[-1]
+        if "right: event" in record["message"] and "closed" in record["message"]:
+            break
+    with urllib.request.urlopen(metrics, timeout=5) as answer:
+        assert 'edgead_frames_inspected_total{camera="left"} 3' in answer.read().decode()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert out == ""
+    written = [json.loads(text) for text in (line / "events.jsonl").read_text().splitlines()]
+    by_camera = {name: [e["state"] for e in written if e["camera"] == name] for name in ("left", "right")}
+    assert by_camera == {"left": ["opened", "closed"], "right": ["opened", "closed"]}
+    assert {path.parent.parent.name for path in (line / "events").rglob("*.picture.jpg")} == {"left", "right"}
+    assert list((line / "clips").rglob("*.avi"))
+    assert "right: inspecting watch:" + str(line / "pictures") in logged
+
+
+def test_detectors_of_one_encoder_get_the_same_object(line):
+    config = parse_config((line / "loop.toml").read_bytes(), "loop.toml")
+    with ExitStack() as stack:
+        left, right = build_cameras(config, line, stack)
+        assert left.detector.encoder is right.detector.encoder
+
+
+def test_what_cannot_begin_says_why_and_ends_with_2(line):
+    (line / "loop.toml").write_text('[[camera]]\nname = "a"\ndetector = "none.edgead"\nsource = "pictures"\n')
+    process = _start(line, "loop.toml")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert err.startswith("edgead: detector ")
+    assert err.count("\n") == 1
+
+
+def test_no_camera_is_said(tmp_path):
+    with ExitStack() as stack, pytest.raises(EdgeadError, match="there is no camera"):
+        build_cameras(parse_config(b"", "loop.toml"), tmp_path, stack)
