@@ -94,5 +94,5 @@ class Tally:
         """``p50`` and ``p99`` in milliseconds; empty before the first frame."""
         if not self.latencies_ms:
             return {}
-        p50, p99 = np.percentile(np.array(self.latencies_ms), [50, 99])
+        p50, p99 = np.percentile(np.array(self.latencies_ms.copy()), [50, 99])  # read from other threads
         return {"p50": float(p50), "p99": float(p99)}

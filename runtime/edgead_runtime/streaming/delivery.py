@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from edgead_runtime.errors import ConfigError, SinkRefusedError
+from edgead_runtime.errors import ConfigError, EdgeadError, SinkRefusedError
 from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock, stamp
 from edgead_runtime.streaming.loop import StreamResult
 from edgead_runtime.streaming.messages import Message
@@ -160,6 +160,10 @@ class Delivery:
 
     def on_message(self, message: Message) -> None:
         """Take a message; returns at once. It is on the disk soon after; :meth:`flush` waits for it."""
+        if self._outbox is None:
+            raise EdgeadError(
+                "a delivery is used that is not open", "Put it in a with statement around the loop."
+            )
         if message.attachments and not self._room_for_pictures():
             # Each holds a frame. With a disk that hangs, the words matter more.
             self.dropped_pictures += 1

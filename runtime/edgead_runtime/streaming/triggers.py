@@ -13,7 +13,7 @@ class Trigger:
 
     The plug-in point for hardware: call :meth:`fire` from whatever notices the part, for example
     ``gpiozero.Button(17).when_pressed = trigger.fire``. Safe from any thread, returns at once. The
-    frame taken is the first that the camera begins to hand over after the call.
+    frame taken is the first that the camera hands over after the call.
     """
 
     def __init__(self) -> None:

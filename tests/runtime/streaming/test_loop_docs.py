@@ -1,0 +1,47 @@
+"""What docs/loop.md shows is so."""
+
+import json
+import re
+from pathlib import Path
+
+from edgead_runtime import stream
+from edgead_runtime.service.tables import SINK_TYPES
+from edgead_runtime.streaming import Delivery
+from edgead_runtime.streaming.sinks import JsonLines
+from stream_fakes import FakeDetector, frame_scoring
+
+TEXT = (Path(__file__).parents[3] / "docs" / "loop.md").read_text(encoding="utf-8")
+
+
+def _block(language):
+    return re.search(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)[1]
+
+
+def _fields(value):
+    """The names of all fields, at every depth."""
+    if isinstance(value, dict):
+        return set(value) | {inner for each in value.values() for inner in _fields(each)}
+    return {inner for each in value for inner in _fields(each)} if isinstance(value, list) else set()
+
+
+def test_a_message_has_the_fields_that_are_shown(tmp_path):
+    with Delivery([JsonLines(tmp_path / "e.jsonl")]) as delivery:
+        list(stream(FakeDetector(), [frame_scoring(0.9), frame_scoring(0.1)], listeners=[delivery]))
+    closed = json.loads((tmp_path / "e.jsonl").read_text().splitlines()[-1])
+    shown = json.loads(_block("json"))
+    assert _fields(shown) | {"backbone", "official_weights"} == _fields(closed)
+    assert shown["attachments"] == closed["attachments"]
+
+
+def test_the_example_imports_what_there_is_and_is_valid_python():
+    code = _block("python")
+    compile(code, "docs/loop.md", "exec")
+    imports = [line for line in code.splitlines() if line.startswith("from ")]
+    assert len(imports) == 4
+    exec("\n".join(imports), {})
+    assert len(code.splitlines()) <= 34
+
+
+def test_every_sink_is_described():
+    for sink in SINK_TYPES:
+        assert f"`{sink}`" in TEXT
