@@ -12,7 +12,8 @@ from edgead_runtime.service.build import build_cameras, build_clips, build_sinks
 from edgead_runtime.service.tables import LoopConfig
 from edgead_runtime.streaming.cameras import CameraStats
 from edgead_runtime.streaming.delivery import Delivery
-from edgead_runtime.streaming.loop import Listener, Stream
+from edgead_runtime.streaming.loop import Stream
+from edgead_runtime.streaming.results import Listener
 from edgead_runtime.streaming.signals import stop_on_signals
 from edgead_runtime.streaming.sinks import Metrics
 

@@ -11,7 +11,8 @@ from edgead_runtime.streaming.cameras import Camera
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.engine_thread import Inspects
-from edgead_runtime.streaming.loop import Listener, Stream
+from edgead_runtime.streaming.loop import Stream
+from edgead_runtime.streaming.results import Listener
 from edgead_runtime.streaming.sources import Source, as_source
 from edgead_runtime.streaming.triggers import Trigger
 from edgead_runtime.streaming.zones import Zone

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import random
 import threading
-import zlib
 from dataclasses import dataclass
-
-import numpy as np
 
 from edgead_runtime.errors import ConfigError, PictureError, SourceError, SourceLostError
 from edgead_runtime.images import Frame
 from edgead_runtime.streaming.clock import Clock
 from edgead_runtime.streaming.frames import CameraFrame
 from edgead_runtime.streaming.mailbox import Mailbox
+from edgead_runtime.streaming.shaping import Stillness, cropped
 from edgead_runtime.streaming.sources.base import EndOfSourceError, Grab, Session, Source
 from edgead_runtime.streaming.triggers import Trigger
 
 _TRIGGERED_FRAMES = 8
 _WAITING_FILES = 2
 _MAX_HUNG_READERS = 3
-_SAMPLES_ACROSS = 128
 _AFTER_UNUSABLE_S = 0.01
 
 
@@ -151,7 +148,7 @@ class _Reader(threading.Thread):
         self._failures = 0
         self._due_s = -1.0
         self._label: str | None = None
-        self._still = _Stillness()
+        self._still = Stillness()
 
     def run(self) -> None:
         try:
@@ -299,35 +296,3 @@ class _Reader(threading.Thread):
             )
         elif still_s == 0:
             self._capture.set_trouble("frozen", None)
-
-
-class _Stillness:
-    """For how long pictures have been equal at some 16,000 places, which a sensor's noise never is."""
-
-    def __init__(self) -> None:
-        self._digest: tuple[object, ...] = ()
-        self._since = 0.0
-
-    def seconds(self, image: Frame, now: float) -> float:
-        step = max(1, min(image.shape[:2]) // _SAMPLES_ACROSS)
-        digest = (image.shape, zlib.crc32(np.ascontiguousarray(image[::step, ::step]).data))
-        if digest != self._digest:
-            self._digest, self._since = digest, now
-        return now - self._since
-
-
-def cropped(image: Frame, crop: tuple[int, int, int, int] | None) -> Frame:
-    """The part ``(x, y, width, height)`` of a frame, contiguous; all of it for ``None``.
-
-    Raises:
-        PictureError: The part is not inside the frame.
-    """
-    if crop is None:
-        return image
-    x, y, width, height = crop
-    if x + width > image.shape[1] or y + height > image.shape[0]:
-        raise PictureError(
-            f"the crop {list(crop)} is not inside the frame of {image.shape[1]} x {image.shape[0]} pixels",
-            "Set the camera to the size it had, or mend the crop.",
-        )
-    return np.ascontiguousarray(image[y : y + height, x : x + width])

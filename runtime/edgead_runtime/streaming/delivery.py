@@ -15,9 +15,9 @@ from types import TracebackType
 
 from edgead_runtime.errors import ConfigError, EdgeadError, SinkRefusedError
 from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock, stamp
-from edgead_runtime.streaming.loop import StreamResult
 from edgead_runtime.streaming.messages import Message
 from edgead_runtime.streaming.outbox import Outbox
+from edgead_runtime.streaming.results import StreamResult
 from edgead_runtime.streaming.sinks.base import Sink
 from edgead_runtime.streaming.stored import StoredMessage
 

@@ -7,91 +7,24 @@ import secrets
 import threading
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from edgead_runtime.errors import ConfigError, EdgeadError, PictureError, SourceError, StreamStoppedError
 from edgead_runtime.result import Result
 from edgead_runtime.streaming.budget import set_budget
-from edgead_runtime.streaming.cameras import Camera, CameraStats, Tally
+from edgead_runtime.streaming.cameras import Camera, CameraStats
 from edgead_runtime.streaming.capture import Capture
-from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock, stamp
+from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock
 from edgead_runtime.streaming.engine_thread import EngineThread
 from edgead_runtime.streaming.events import Event, Judge
 from edgead_runtime.streaming.frames import CameraFrame
-from edgead_runtime.streaming.messages import Message
+from edgead_runtime.streaming.lane import Lane, Teller
+from edgead_runtime.streaming.results import Listener, StreamResult
 
 _TICK_S = 0.25
 
 log = logging.getLogger("edgead.stream")
-
-
-@dataclass(frozen=True, eq=False)
-class StreamResult:
-    """What became of one frame."""
-
-    camera: str
-    frame: CameraFrame
-    result: Result | None
-    """``None`` where it was not inspected; ``failure`` says why."""
-    failure: EdgeadError | None
-    events: tuple[Event, ...]
-    """What became of this camera's events with this frame."""
-    latency_ms: float
-    """From capture to verdict."""
-    late: bool
-    """Beyond the budget."""
-    dropped: int
-    """Frames of this camera that were dropped since its last result."""
-
-    @property
-    def is_good(self) -> bool:
-        """Inspected, and nothing found. The only one to pass a part on: a frame not inspected is not good."""
-        return self.result is not None and not self.result.is_anomaly
-
-    @property
-    def is_anomaly(self) -> bool:
-        """Inspected, and above the threshold."""
-        return self.result is not None and self.result.is_anomaly
-
-    @property
-    def score(self) -> float:
-        """The result's score; not a number where the frame was not inspected."""
-        return float("nan") if self.result is None else self.result.score
-
-
-class Listener(Protocol):
-    """Is told of everything, in the loop's thread, and so has to return at once.
-
-    What it raises is logged and does not stop the loop.
-    """
-
-    def on_result(self, result: StreamResult) -> None:
-        """A frame went through. Best effort: nothing is kept for a listener that was not there."""
-        ...
-
-    def on_message(self, message: Message) -> None:
-        """An event or a trouble changed."""
-        ...
-
-
-@dataclass
-class _Lane:
-    """A camera with its moving parts."""
-
-    camera: Camera
-    capture: Capture
-    judge: Judge
-    tally: Tally = field(default_factory=Tally)
-    troubles: dict[str, str] = field(default_factory=dict)
-    """Of those told to the listeners: kind -> key."""
-    own_troubles: dict[str, str] = field(default_factory=dict)
-    """What the loop itself finds wrong: kind -> in words."""
-    dropped_told: int = 0
-    served: int = 0
-    """Turn at which a frame of it was last inspected."""
-    over: bool = False
 
 
 class Stream:
@@ -129,7 +62,6 @@ class Stream:
                 f"a stream needs cameras with names of their own, got {', '.join(names) or 'none'}",
                 "Name each once.",
             )
-        self._listeners = tuple(listeners)
         self._stop = stop or threading.Event()
         self._engine_timeout_s, self._give_up_after, self._clock = engine_timeout_s, give_up_after, clock
         self._arrived = threading.Condition()
@@ -139,9 +71,9 @@ class Stream:
         self._ticked_s = clock.monotonic()
         # Weak, or a `for` loop that is left would not end the generator, and with it the threads, at once.
         self._generator: weakref.ref[Generator[StreamResult, None, None]] | None = None
-        self.listener_failures = 0
+        self._teller = Teller(listeners, clock)
 
-    def _lane(self, camera: Camera, run: str) -> _Lane:
+    def _lane(self, camera: Camera, run: str) -> Lane:
         detector: Any = camera.detector
         set_budget(detector, camera.budget_ms)
         capture = Capture(camera.source, camera.capture, camera.trigger, self._arrived, self._clock)
@@ -153,7 +85,7 @@ class Stream:
             run,
             self._clock,
         )
-        return _Lane(camera, capture, judge)
+        return Lane(camera, capture, judge)
 
     # -- from outside ----------------------------------------------------------------------------------
 
@@ -163,7 +95,12 @@ class Stream:
 
     def stats(self) -> Mapping[str, CameraStats]:
         """Counts by camera; from any thread."""
-        return {lane.camera.name: _stats(lane) for lane in self._lanes}
+        return {lane.camera.name: lane.stats() for lane in self._lanes}
+
+    @property
+    def listener_failures(self) -> int:
+        """How often a listener raised."""
+        return self._teller.failures
 
     @property
     def standing_s(self) -> float:
@@ -217,7 +154,7 @@ class Stream:
         finally:
             self._shut_down(engine, reason)
 
-    def _next_frame(self) -> tuple[_Lane, CameraFrame] | None:
+    def _next_frame(self) -> tuple[Lane, CameraFrame] | None:
         """The next camera in turn that has a frame; waits a little for one."""
         for lane in self._lanes:
             # In this order: what came before the end is still in the mailbox.
@@ -236,7 +173,7 @@ class Stream:
             frame = lane.capture.mailbox.take()
         return None if frame is None else (lane, frame)
 
-    def _inspect(self, lane: _Lane, frame: CameraFrame, engine: EngineThread) -> StreamResult:
+    def _inspect(self, lane: Lane, frame: CameraFrame, engine: EngineThread) -> StreamResult:
         result, failure = None, frame.problem
         # A file waits for us, and its waiting is nobody's delay.
         began_s = frame.captured_s if lane.camera.source.live else self._clock.monotonic()
@@ -262,8 +199,7 @@ class Stream:
         outcome = StreamResult(
             lane.camera.name, frame, result, failure, tuple(events), latency_ms, late, dropped
         )
-        for listener in self._listeners:
-            self._tell(listener.on_result, outcome)
+        self._teller.result(outcome)
         if failure is not None and 0 < self._give_up_after <= lane.tally.failures_in_a_row:
             raise StreamStoppedError(
                 f"the detector of {lane.camera.name} failed on {lane.tally.failures_in_a_row} frames in "
@@ -273,7 +209,7 @@ class Stream:
         return outcome
 
     def _judge(
-        self, lane: _Lane, frame: CameraFrame, result: Result | None, failure: EdgeadError | None
+        self, lane: Lane, frame: CameraFrame, result: Result | None, failure: EdgeadError | None
     ) -> list[Event]:
         if result is None:
             lane.tally.not_inspected += 1
@@ -287,11 +223,11 @@ class Stream:
             lane.tally.failures_in_a_row = 0
             lane.own_troubles.clear()
             events = lane.judge.observe(frame, result)
-        self._tell_events(events)
-        self._tell_troubles(lane)
+        self._teller.events(events)
+        self._teller.troubles_of(lane)
         return events
 
-    def _engine_failed(self, lane: _Lane, error: Exception) -> EdgeadError:
+    def _engine_failed(self, lane: Lane, error: Exception) -> EdgeadError:
         lane.tally.failures_in_a_row += 1
         problem = error.problem if isinstance(error, EdgeadError) else f"{type(error).__name__}: {error}"
         if lane.tally.failures == 0:  # where it comes from, once; each trouble is a line of its own
@@ -312,16 +248,16 @@ class Stream:
         for lane in self._lanes:
             if not lane.over:
                 lane.capture.watch()
-                self._tell_troubles(lane)
-                self._tell_events(lane.judge.tick())
+                self._teller.troubles_of(lane)
+                self._teller.events(lane.judge.tick())
 
-    def _lane_ended(self, lane: _Lane) -> None:
+    def _lane_ended(self, lane: Lane) -> None:
         lane.over = True
         failure = lane.capture.failure
         if failure is not None:
             lane.own_troubles["source failed"] = failure.problem
-        self._tell_troubles(lane)
-        self._tell_events(lane.judge.finish("source failed" if failure else "source ended"))
+        self._teller.troubles_of(lane)
+        self._teller.events(lane.judge.finish("source failed" if failure else "source ended"))
 
     def _raise_first_failure(self, reason: str) -> None:
         """One that failed does not stop the others, but is not passed over at the end either."""
@@ -338,72 +274,7 @@ class Stream:
             lane.capture.stop()
             if lane.camera.trigger is not None:
                 lane.camera.trigger.close()
-            self._tell_events(lane.judge.finish(reason))
+            self._teller.events(lane.judge.finish(reason))
             lane.own_troubles.clear()
-            for kind in list(lane.troubles):
-                self._tell_trouble(lane, kind, None)
+            self._teller.no_more_troubles(lane)
         engine.close()
-
-    def _tell_troubles(self, lane: _Lane) -> None:
-        now = {**lane.capture.troubles, **lane.own_troubles}
-        for kind in [kind for kind in lane.troubles if kind not in now]:
-            self._tell_trouble(lane, kind, None)
-        for kind, text in now.items():
-            if kind not in lane.troubles:
-                self._tell_trouble(lane, kind, text)
-
-    def _tell_trouble(self, lane: _Lane, kind: str, text: str | None) -> None:
-        name = lane.camera.name
-        if text is not None:
-            lane.troubles[kind] = f"{name}-{kind.replace(' ', '-')}-{secrets.token_hex(4)}"
-            log.warning("%s: %s: %s", name, kind, text)
-        else:
-            log.info("%s: no longer %s", name, kind)
-        key = lane.troubles[kind] if text is not None else lane.troubles.pop(kind)
-        state = "opened" if text is not None else "closed"
-        body = {"trouble": kind, "text": text or ""}
-        self._tell_message(Message("trouble", name, key, state, stamp(self._clock.now()), body))
-
-    def _tell_events(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if event.change.value != "updated":
-                log.info(
-                    "%s: event %s %s, score %.3f (threshold %.3f)%s",
-                    event.camera,
-                    event.id,
-                    event.change.value,
-                    event.score,
-                    event.threshold,
-                    f", {event.duration_s:.1f} s, {event.reason}" if event.reason else "",
-                )
-            self._tell_message(event.message())
-
-    def _tell_message(self, message: Message) -> None:
-        for listener in self._listeners:
-            self._tell(listener.on_message, message)
-
-    def _tell(self, listener: Any, what: object) -> None:
-        try:
-            listener(what)
-        except Exception:  # no listener may stop the inspection
-            self.listener_failures += 1
-            if self.listener_failures == 1 or self.listener_failures % 1000 == 0:
-                log.exception("a listener failed (%d times)", self.listener_failures)
-
-
-def _stats(lane: _Lane) -> CameraStats:
-    capture, tally = lane.capture, lane.tally
-    return CameraStats(
-        captured=capture.captured,
-        inspected=tally.inspected,
-        dropped=capture.mailbox.dropped,
-        skipped=capture.skipped,
-        not_inspected=tally.not_inspected,
-        anomalies=tally.anomalies,
-        late=tally.late,
-        degraded=tally.degraded,
-        reconnects=capture.reconnects,
-        open_events=lane.judge.open_events,
-        latency_ms=tally.quantiles(),
-        troubles={**capture.troubles, **lane.own_troubles},
-    )

@@ -308,7 +308,7 @@ def test_a_signal_in_the_middle_of_an_event_closes_it(tmp_path, number):
 
 @pytest.mark.slow
 def test_memory_is_flat_over_many_frames_events_and_troubles(tmp_path, monkeypatch):
-    """4,000 frames with an event every four and a failure every fifty; a sink is down all the time."""
+    """3,000 frames with an event every four and a failure every fifty; a sink is down all the time."""
 
     class Down(JsonLines):
         def send(self, message):
@@ -325,13 +325,13 @@ def test_memory_is_flat_over_many_frames_events_and_troubles(tmp_path, monkeypat
     detector = FakeDetector(script=_fails(lambda call: call % 50 == 0))
     sinks = [Down(tmp_path / "down"), JsonLines(tmp_path / "e.jsonl", max_mb=0.2, keep=1)]
     with Delivery(sinks, outbox=tmp_path / "o.db", max_mb=0.3, backoff_s=(0.01, 0.05)) as delivery:
-        list(stream(detector, many(1000), listeners=[delivery]))
+        list(stream(detector, many(600), listeners=[delivery]))
         delivery.flush()
         tracemalloc.start()
-        list(stream(detector, many(1000), listeners=[delivery]))
+        list(stream(detector, many(600), listeners=[delivery]))
         delivery.flush()
         first, _ = tracemalloc.get_traced_memory()
-        list(stream(detector, many(3000), listeners=[delivery]))
+        list(stream(detector, many(1800), listeners=[delivery]))
         delivery.flush()
         second, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from edgead_runtime.images import Frame, encode_jpeg
-from edgead_runtime.streaming.loop import StreamResult
 from edgead_runtime.streaming.messages import Message
+from edgead_runtime.streaming.results import StreamResult
 from edgead_runtime.streaming.sinks.quota import FolderQuota
 
 log = logging.getLogger("edgead.clips")

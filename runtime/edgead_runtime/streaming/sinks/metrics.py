@@ -22,8 +22,9 @@ from edgead_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgead_runtime.streaming.delivery import Delivery
-    from edgead_runtime.streaming.loop import Stream, StreamResult
+    from edgead_runtime.streaming.loop import Stream
     from edgead_runtime.streaming.messages import Message
+    from edgead_runtime.streaming.results import StreamResult
 
 LATENCY_BOUNDS_MS = (5, 10, 16, 25, 33, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000)
 SCORE_QUANTILES = (0.5, 0.9, 0.99)
