@@ -17,6 +17,7 @@ from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import ConfigError
 from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.service import tables
+from edgead_runtime.service.budget import budget_options
 from edgead_runtime.streaming.cameras import Camera
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
@@ -79,7 +80,12 @@ def _camera(
     fingerprint = bundle.manifest.fingerprint()
     if fingerprint not in encoders:
         encoders[fingerprint] = stack.enter_context(Encoder.load(bundle, **options))
-    detector = Detector.load(path, encoder=encoders[fingerprint], any_size=table.any_size)
+    detector = Detector.load(
+        path,
+        encoder=encoders[fingerprint],
+        any_size=table.any_size,
+        **budget_options(table.budget_ms),
+    )
     if table.threshold is not None:
         detector.set_threshold(table.threshold)
     trigger = None

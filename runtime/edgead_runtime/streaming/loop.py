@@ -12,7 +12,6 @@ from typing import Any
 
 from edgead_runtime.errors import ConfigError, EdgeadError, PictureError, SourceError, StreamStoppedError
 from edgead_runtime.result import Result
-from edgead_runtime.streaming.budget import set_budget
 from edgead_runtime.streaming.cameras import Camera, CameraStats
 from edgead_runtime.streaming.capture import Capture
 from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock
@@ -75,7 +74,6 @@ class Stream:
 
     def _lane(self, camera: Camera, run: str) -> Lane:
         detector: Any = camera.detector
-        set_budget(detector, camera.budget_ms)
         capture = Capture(camera.source, camera.capture, camera.trigger, self._arrived, self._clock)
         judge = Judge(
             camera.name,

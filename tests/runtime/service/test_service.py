@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from edgead_runtime import Detector, EdgeadError, Encoder
 from edgead_runtime.images import encode_png
+from edgead_runtime.service.budget import budget_options
 from edgead_runtime.service.build import build_cameras
 from edgead_runtime.service.config import parse_config
 
@@ -114,3 +115,15 @@ def test_what_cannot_begin_says_why_and_ends_with_2(line):
 def test_no_camera_is_said(tmp_path):
     with ExitStack() as stack, pytest.raises(EdgeadError, match="there is no camera"):
         build_cameras(parse_config(b"", "loop.toml"), tmp_path, stack)
+
+
+def test_a_budget_is_given_to_detectors_that_take_one(monkeypatch):
+    assert budget_options(None) == {}
+
+    def load(path, *, budget_ms=None):
+        raise NotImplementedError
+
+    monkeypatch.setattr(Detector, "load", load)
+    assert budget_options(33) == {"budget_ms": 33}
+    monkeypatch.setattr(Detector, "load", lambda path: None)
+    assert budget_options(33) == {}
