@@ -10,6 +10,7 @@ import msgspec
 from edgead_runtime.errors import ConfigError
 from edgead_runtime.service.tables import CameraTable, JsonlSink, LoopConfig, OutboxTable, RulesTable
 from edgead_runtime.streaming.decisions import Rules
+from edgead_runtime.streaming.sources.spec import is_there
 
 
 @dataclass(frozen=True)
@@ -84,4 +85,4 @@ def _absolute(source: str) -> str:
     kind, colon, rest = source.partition(":")
     if colon and kind in ("watch", "play"):
         return f"{kind}:{Path(rest).absolute()}"
-    return str(Path(source).absolute()) if source and Path(source).exists() else source
+    return str(Path(source).absolute()) if source and is_there(Path(source)) else source

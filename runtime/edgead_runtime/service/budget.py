@@ -15,8 +15,8 @@ def budget_options(budget_ms: float | None) -> dict[str, Any]:
         budget_ms: Milliseconds; ``None``: no budget.
 
     Returns:
-        Options of :meth:`Detector.load`; empty where this runtime's detectors cannot keep one. Then the stream
-        counts late frames, and that is all.
+        Options of :meth:`Detector.load`; empty where this runtime's detectors cannot keep one, and the stream
+        only counts late frames.
     """
     if budget_ms is None or "budget_ms" not in inspect.signature(Detector.load).parameters:
         return {}

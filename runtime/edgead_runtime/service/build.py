@@ -34,6 +34,7 @@ from edgead_runtime.streaming.sinks import (
     Webhook,
 )
 from edgead_runtime.streaming.sources import NetworkCamera, Source, source_from_text
+from edgead_runtime.streaming.sources.spec import is_there
 from edgead_runtime.streaming.zones import Zone
 
 _RELATIVE_KINDS = ("watch:", "play:")
@@ -120,7 +121,7 @@ def build_source(table: tables.CameraTable, base: Path) -> Source:
     for kind in _RELATIVE_KINDS:
         if text.startswith(kind):
             text = f"{kind}{base / text.removeprefix(kind)}"
-    if (base / text).exists():
+    if is_there(base / text):
         text = str(base / text)
     source = source_from_text(text)
     if isinstance(source, NetworkCamera):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import queue
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from edgead_runtime.errors import ConfigError, EdgeadError, SinkRefusedError
 from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock, stamp
@@ -281,8 +283,27 @@ def _encoded(message: Message) -> StoredMessage:
         except Exception:
             log.exception("%s of %s could not be made; the message goes without", name, message.key)
     return StoredMessage(
-        message.kind, message.camera, message.key, message.state, message.at, message.body, attachments
+        message.kind,
+        message.camera,
+        message.key,
+        message.state,
+        message.at,
+        _plain(message.body),
+        attachments,
     )
+
+
+def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
+    """As every sink can write it: a message that none can write would stand in the way of all others.
+
+    What is no number becomes null, letters that are none (a file name of foreign bytes) a question mark, and
+    what JSON does not know its text.
+    """
+    text = json.dumps(dict(body), ensure_ascii=False, default=str)
+    plain: dict[str, Any] = json.loads(
+        text.encode("utf-8", errors="replace").decode(), parse_constant=lambda _: None
+    )
+    return plain
 
 
 def _close(sink: Sink) -> None:

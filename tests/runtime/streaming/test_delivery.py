@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from edgead_runtime import stream
+from edgead_runtime import Picture, stream
 from edgead_runtime.errors import ConfigError, SinkRefusedError
 from edgead_runtime.streaming import Delivery, Message
 from edgead_runtime.streaming.sinks import JsonLines, Sink
@@ -151,6 +151,19 @@ def test_a_disk_that_hangs_does_not_stop_the_loop(tmp_path, monkeypatch):
         wait_until(lambda: len(sink.got) + delivery.dropped_messages == 200)
 
 
+def test_nothing_in_a_message_stands_in_the_way_of_the_others(tmp_path):
+    """A file name of foreign bytes, no number, no JSON."""
+    frames = [Picture("caf\udce9.png", frame_scoring(0.9)), frame_scoring(0.1)]
+    with Delivery([JsonLines(tmp_path / "e.jsonl")], outbox=tmp_path / "o.db") as delivery:
+        body = {"drift": float("nan"), "folder": tmp_path, "left": float("inf")}
+        delivery.on_message(Message("drift", "camera", "d", "opened", "2026-01-01T00:00:00.000Z", body))
+        list(stream(FakeDetector(), frames, listeners=[delivery]))
+    lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["drift", "event", "event"]
+    assert (lines[0]["drift"], lines[0]["left"], lines[0]["folder"]) == (None, None, str(tmp_path))
+    assert lines[2]["worst"]["name"] == "caf?.png"
+
+
 def test_two_sinks_of_one_name_are_refused():
     with pytest.raises(ConfigError, match="share a name"):
         Delivery([Memory(), Memory()])
@@ -161,7 +174,7 @@ def test_two_sinks_of_one_name_are_refused():
 _RUN = """
 import sys, time
 sys.path[:0] = {path!r}
-from edgead_runtime import stream
+from edgead_runtime import Picture, stream
 from edgead_runtime.streaming import Delivery
 from edgead_runtime.streaming.sinks import Sink
 from stream_fakes import FakeDetector, frame_scoring

@@ -121,6 +121,7 @@ def test_named_pictures_in_an_iterable_keep_their_names():
         ("1", Webcam),
         ("rtsp://camera/1", NetworkCamera),
         ("videotestsrc ! videoconvert ! appsink", GStreamerPipeline),
+        ("videotestsrc ! " + "videoconvert ! " * 400 + "appsink", GStreamerPipeline),
         ("watch:/tmp", WatchedFolder),
         (Path("/tmp"), Pictures),
         ([], Frames),
@@ -130,7 +131,7 @@ def test_what_a_person_types_is_understood(given, kind):
     assert isinstance(as_source(given), kind)
 
 
-@pytest.mark.parametrize("given", ["", "nowhere/at/all", True, None, 3.5])
+@pytest.mark.parametrize("given", ["", "nowhere/at/all", "x" * 5000, "a\0b", True, None, 3.5])
 def test_what_is_no_source_is_said(given):
     with pytest.raises(SourceError, match="no source"):
         as_source(given)

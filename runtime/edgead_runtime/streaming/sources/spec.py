@@ -33,7 +33,7 @@ def source_from_text(text: str) -> Source:
         return Webcam(int(text))
     if text.lower().startswith(_ADDRESSES):
         return NetworkCamera(text)
-    if "!" in text and not Path(text).exists():
+    if "!" in text and not is_there(Path(text)):
         return GStreamerPipeline(text)
     kind, colon, rest = text.partition(":")
     if colon and kind == "watch":
@@ -41,15 +41,23 @@ def source_from_text(text: str) -> Source:
     if colon and kind == "play":
         return VideoFile(Path(rest), as_camera=True, repeat=True)
     path = Path(text)
-    if (text and path.is_dir()) or path.suffix.lower() in PICTURE_SUFFIXES:
+    if not text or not is_there(path):
+        raise SourceError(
+            f"there is no source {text or '(empty)'}",
+            "Give a picture, a folder, watch:FOLDER, a video file, a camera's number, rtsp://..., or a "
+            "GStreamer pipeline.",
+        )
+    if path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES:
         return Pictures(path)
-    if path.is_file():
-        return VideoFile(path)
-    raise SourceError(
-        f"there is no source {text or '(empty)'}",
-        "Give a picture, a folder, watch:FOLDER, a video file, a camera's number, rtsp://..., or a GStreamer "
-        "pipeline.",
-    )
+    return VideoFile(path)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path exists; a text that can be none (a long pipeline) does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def as_source(given: object) -> Source:
