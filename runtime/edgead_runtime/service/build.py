@@ -17,7 +17,6 @@ from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import ConfigError
 from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.service import tables
-from edgead_runtime.service.budget import budget_options
 from edgead_runtime.streaming.cameras import Camera
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
@@ -85,7 +84,7 @@ def _camera(
         path,
         encoder=encoders[fingerprint],
         any_size=table.any_size,
-        **budget_options(table.budget_ms),
+        budget_ms=table.budget_ms,
     )
     if table.threshold is not None:
         detector.set_threshold(table.threshold)

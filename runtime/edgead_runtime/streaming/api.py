@@ -42,8 +42,8 @@ def stream(
         source: A path, ``rtsp://...``, ``watch:FOLDER``, a camera's number, a GStreamer pipeline, an iterable
             of
             frames ``[H, W, 3]`` uint8 BGR, or a source.
-        budget_ms: Milliseconds from capture to verdict; results above are ``late`` and counted. Whether a
-            detector can do something about it is decided when it is loaded.
+        budget_ms: Milliseconds from capture to verdict; results above are ``late`` and counted. The detector
+            that does something about it is ``Detector.load(path, budget_ms=...)``.
         rules: When an event opens and closes; by default with each anomalous frame.
         zones: Areas to judge each by itself.
         capture: Crop, frame rate, watchdog.

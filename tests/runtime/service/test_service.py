@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from edgead_runtime import Detector, EdgeadError, Encoder
 from edgead_runtime.images import encode_png
-from edgead_runtime.service.budget import budget_options
 from edgead_runtime.service.build import build_cameras
 from edgead_runtime.service.config import parse_config
+from edgead_runtime.tiered import TieredDetector
 
 ROOT = Path(__file__).parents[3]
 
@@ -117,13 +117,13 @@ def test_no_camera_is_said(tmp_path):
         build_cameras(parse_config(b"", "loop.toml"), tmp_path, stack)
 
 
-def test_a_budget_is_given_to_detectors_that_take_one(monkeypatch):
-    assert budget_options(None) == {}
-
-    def load(path, *, budget_ms=None):
-        raise NotImplementedError
-
-    monkeypatch.setattr(Detector, "load", load)
-    assert budget_options(33) == {"budget_ms": 33}
-    monkeypatch.setattr(Detector, "load", lambda path: None)
-    assert budget_options(33) == {}
+def test_a_budget_is_given_to_the_detector(line):
+    config = parse_config(
+        (line / "loop.toml").read_bytes().replace(b'name = "left"', b'name = "left"\nbudget_ms = 5000'),
+        "loop.toml",
+    )
+    with ExitStack() as stack:
+        left, right = build_cameras(config, line, stack)
+        assert isinstance(left.detector, TieredDetector)
+        assert left.detector.budget_ms == left.budget_ms == 5000
+        assert not isinstance(right.detector, TieredDetector)
