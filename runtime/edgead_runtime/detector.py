@@ -18,7 +18,7 @@ from edgead_runtime.calibration import by_hand, check_rate, check_threshold
 from edgead_runtime.detector_bundle import LoadedBundle, read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines import Device, EnginePrecision
+from edgead_runtime.engines import Device
 from edgead_runtime.enrollment import (
     Progress,
     calibrate_memory,
@@ -32,7 +32,7 @@ from edgead_runtime.errors import BundleError, EdgeadError, EnrollmentError, Fra
 from edgead_runtime.explanation import Explanation, check_explainable, explain
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
-from edgead_runtime.manifest import Calibration, MaskDecision, Tuning
+from edgead_runtime.manifest import Calibration, MaskDecision, Precision, Tuning
 from edgead_runtime.memory import Memory
 from edgead_runtime.notes import enrollment_notes
 from edgead_runtime.persistence import check_encoder, load_references, locate_encoder, save_detector
@@ -146,7 +146,7 @@ class Detector:
         engine: str = "auto",
         device: Device = "cpu",
         threads: int | None = None,
-        precision: EnginePrecision = "fp32",
+        precision: Precision = "fp32",
         fused: bool = True,
         any_size: bool = False,
         foreground_only: bool = True,
@@ -218,7 +218,7 @@ class Detector:
         engine: str = "auto",
         device: Device = "cpu",
         threads: int | None = None,
-        precision: EnginePrecision = "fp32",
+        precision: Precision = "fp32",
         fused: bool = True,
         any_size: bool = False,
         foreground_only: bool = True,

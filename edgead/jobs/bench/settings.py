@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from edgead_runtime import Detector
-from edgead_runtime.engines import EnginePrecision
 from edgead_runtime.errors import EdgeadError
+from edgead_runtime.manifest import Precision
 
 _EXAMPLE = '--compare "--engine openvino --precision bf16"'
 
@@ -22,7 +22,7 @@ class Setting:
     detector: Path
     encoder: Path | None = None
     engine: str = "auto"
-    precision: EnginePrecision = "fp32"
+    precision: Precision = "fp32"
     threads: int | None = None
     any_size: bool = False
 
@@ -55,7 +55,7 @@ def _parser() -> _Options:
     options.add_argument("--detector", type=Path)
     options.add_argument("--encoder", type=Path)
     options.add_argument("--engine")
-    options.add_argument("--precision", choices=get_args(EnginePrecision))
+    options.add_argument("--precision", choices=get_args(Precision))
     options.add_argument("--threads", type=int)
     return options
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -50,7 +50,7 @@ ENGINES: dict[str, EngineSpec] = {
             requires="openvino",
             install='pip install "edgead-runtime[openvino]"',
             devices=("cpu",),
-            precisions=("fp32", "bf16"),
+            precisions=("fp32", "bf16", "int8"),
         ),
     )
 }
@@ -61,6 +61,8 @@ def create_engine(
     engine: str = "auto",
     options: EngineOptions | None = None,
     sample: Mapping[str, Array] | None = None,
+    *,
+    without: Collection[str] = (),
 ) -> Engine:
     """Load an ONNX graph into an engine.
 
@@ -71,6 +73,7 @@ def create_engine(
             environment variable :data:`PINNED` says what ``auto`` is without measuring.
         options: Device, threads and precision.
         sample: Inputs to measure with; without them ``auto`` is the first of the table.
+        without: Names that ``auto`` does not take.
 
     Raises:
         EngineUnavailableError: The name is unknown, the package is not installed, or the device or precision
@@ -83,7 +86,8 @@ def create_engine(
         raise EngineUnavailableError(
             f"unknown engine '{engine}'", f"Choose auto or one of: {', '.join(ENGINES)}."
         )
-    asked = ENGINES.values() if engine == "auto" else [ENGINES[engine]]
+    free = [spec for spec in ENGINES.values() if spec.name not in without]
+    asked = free if engine == "auto" else [ENGINES[engine]]
     candidates = [spec for spec in asked if spec.fits(options)]
     if not candidates:
         raise EngineUnavailableError(
