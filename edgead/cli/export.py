@@ -83,7 +83,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Pictures in good/ and folders of defects, or one object of a data set: other precisions must "
+            help="Pictures in good/ and folders of defects, or one object of a data set: precisions must "
             "keep their AUROC, too.",
         ),
     ] = None,
