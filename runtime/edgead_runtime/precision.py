@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgead_runtime.engines import BF16
 from edgead_runtime.engines.protocol import EnginePrecision
 from edgead_runtime.errors import EngineUnavailableError
 from edgead_runtime.manifest import EncoderFile, EncoderManifest, Precision
 
-BF16 = "+bf16"
-"""Ends the name of a way that computes float32 in bfloat16; see :attr:`EncoderFile.judged`."""
 _IN_BF16 = "openvino"
 """The one engine that can."""
 
@@ -47,7 +46,7 @@ def plan_execution(manifest: EncoderManifest, precision: Precision, engine: str 
     if precision == "bf16":
         failed = {_IN_BF16} if file.judged.get(in_bf16) is False else set()
     else:
-        failed = {way for way, passed in file.judged.items() if not passed and not way.endswith(BF16)}
+        failed = {way for way, passed in file.judged.items() if not passed}
     if engine in failed:
         raise EngineUnavailableError(
             f"{precision} did not pass the gate in {engine} when the encoder was exported",

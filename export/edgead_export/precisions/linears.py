@@ -48,7 +48,7 @@ class Constants:
 
     def write(self, name: str, values: NDArray[np.generic]) -> str:
         """Replace a constant or add one; returns its name."""
-        tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        tensor = numpy_helper.from_array(np.asarray(values, order="C"), name)
         if name in self._by_name:
             self._by_name[name].CopyFrom(tensor)
         else:

@@ -11,12 +11,11 @@ import onnx
 from edgead_runtime.agreement import Gate, GateReport, LabelledPictures, Scene, WorstScene
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines import Array
+from edgead_runtime.engines import BF16, Array
 from edgead_runtime.errors import EngineUnavailableError
 from edgead_runtime.files import sha256_bytes
 from edgead_runtime.images import Picture
 from edgead_runtime.manifest import EncoderFile, EncoderManifest, Precision
-from edgead_runtime.precision import BF16
 from edgead_runtime.preprocess import Preprocessor
 from edgead_runtime.scenes import scenes_of_one_part, scenes_of_unrelated
 
@@ -141,31 +140,30 @@ class Offering:
         if find_spec(_OTHER) is None:
             return offer
         way = _OTHER + BF16
-        report, _ = self._judge("int8", offer.data, _OTHER, judged={way: True})
-        if not report.engine.endswith(BF16):
-            return offer  # this processor has none, and the name says so
+        try:
+            report, _ = self._judge("int8", offer.data, way)
+        except EngineUnavailableError:
+            return offer  # this processor has none
         return _with_report(offer, report, way)
 
     def _judge_bf16(self) -> Offer:
-        with self._load("bf16", b"", _OTHER, {}) as encoder:
+        with self._load("bf16", b"", _OTHER) as encoder:
             report, worst = self.gate.judge(encoder, "bf16")
         return Offer("bf16", None, b"", (report,), worst, {_OTHER + BF16: report.passed})
 
-    def _judge(
-        self, precision: Precision, data: bytes, engine: str, judged: dict[str, bool] | None = None
-    ) -> tuple[GateReport, WorstScene]:
-        with self._load(precision, data, engine, judged or {}) as encoder:
+    def _judge(self, precision: Precision, data: bytes, engine: str) -> tuple[GateReport, WorstScene]:
+        with self._load(precision, data, engine) as encoder:
             return self.gate.judge(encoder, precision)
 
     @property
     def gate(self) -> Gate:
         """Made when it is first needed: it encodes every scene in fp32."""
         if self._gate is None:
-            with self._load("fp32", b"", _PORTABLE, {}) as reference:
+            with self._load("fp32", b"", _PORTABLE) as reference:
                 self._gate = Gate(reference, self.pictures.scenes, self.pictures.labelled)
         return self._gate
 
-    def _load(self, precision: Precision, data: bytes, engine: str, judged: dict[str, bool]) -> Encoder:
+    def _load(self, precision: Precision, data: bytes, engine: str) -> Encoder:
         """An encoder of a bundle that is not on disk yet."""
         files: dict[str, bytes] = {"fp32": self.data} | ({precision: data} if data else {})
         entries = [
@@ -174,7 +172,6 @@ class Offering:
                 path=name,
                 sha256=sha256_bytes(content),
                 bytes=len(content),
-                judged=judged if name == precision else {},
             )
             for name, content in files.items()
         ]

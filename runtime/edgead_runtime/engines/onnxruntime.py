@@ -32,10 +32,10 @@ class OnnxRuntimeEngine:
         # Idle threads that spin take the cores from the search that follows (README, "Measured").
         session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # This fusion makes Gemm, which has no int8 kernel here: the products would be in float32.
-        disabled = ["MatMulAddFusion"] if options.precision == "int8" else []
+        disabled = {"disabled_optimizers": ["MatMulAddFusion"]} if options.precision == "int8" else {}
         try:
             self._session = ort.InferenceSession(
-                model, sess_options=session_options, providers=[provider], disabled_optimizers=disabled
+                model, sess_options=session_options, providers=[provider], **disabled
             )
         except Exception as error:  # onnxruntime raises a family of unrelated native types
             raise BundleError(

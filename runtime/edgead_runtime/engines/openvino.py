@@ -28,13 +28,10 @@ class OpenVinoEngine:
 
     def __init__(self, model: bytes, options: EngineOptions) -> None:
         core = ov.Core()
-        has_bf16 = "BF16" in core.get_property("CPU", properties.device.capabilities)
-        if options.precision == "bf16" and not has_bf16:
+        # Of what is not int8 in the file, where it has such layers.
+        in_bf16 = options.precision == "bf16" or (options.precision == "int8" and options.rest_in_bf16)
+        if in_bf16 and not has_bf16():
             raise EngineUnavailableError("this CPU has no bfloat16", "Leave the precision at fp32.")
-        # Of what is not int8 in the file. bfloat16 is a permission there and not what was asked for.
-        in_bf16 = options.precision == "bf16" or (
-            options.precision == "int8" and options.rest_in_bf16 and has_bf16
-        )
         floats: _FloatPrecision = "bf16" if in_bf16 else "fp32"
         settings: dict[Any, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
         if options.threads is not None:
@@ -107,12 +104,19 @@ class OpenVinoEngine:
         self.close()
 
 
+def has_bf16() -> bool:
+    """Whether the processor has bfloat16, as far as OpenVINO knows."""
+    return "BF16" in ov.Core().get_property("CPU", properties.device.capabilities)
+
+
 class _Part:
     """One compiled graph, with the names of what goes in and comes out."""
 
     def __init__(self, core: Any, graph: Any, precision: _FloatPrecision, settings: dict[Any, Any]) -> None:
         # Left to itself OpenVINO takes bfloat16 where it can, and the numbers change without a word.
         asked = _ELEMENT[precision]
+        # Asked before compiling, which may add the names of what it found to be the same tensor.
+        self.inputs = [entry.get_any_name() for entry in graph.inputs]
         self.compiled: Any = core.compile_model(graph, "CPU", {**settings, hint.inference_precision: asked})
         actual = self.compiled.get_property(hint.inference_precision)
         if actual != asked:
@@ -120,7 +124,6 @@ class _Part:
                 f"asked for {precision}, OpenVINO would run in {actual.get_type_name()}",
                 "Leave the precision at fp32.",
             )
-        self.inputs = [entry.get_any_name() for entry in self.compiled.inputs]
         self.outputs = [output.get_any_name() for output in self.compiled.outputs]
 
 

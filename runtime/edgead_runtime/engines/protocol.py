@@ -66,8 +66,7 @@ class EngineOptions:
     """What a float32 graph is computed in; ``bf16`` only where asked for, since it changes the numbers.
     ``int8``: the graph has quantized layers (QuantizeLinear, DequantizeLinear), which run in int8."""
     rest_in_bf16: bool = False
-    """With ``int8``: what is not quantized may be computed in bfloat16, where engine and processor have it;
-    elsewhere it is float32."""
+    """With ``int8``: what is not quantized may be computed in bfloat16. For an engine: it is."""
     exact_after: tuple[str, ...] = ()
     """Outputs of the graph where a smaller precision ends: what is made from them is computed in float32."""
 
