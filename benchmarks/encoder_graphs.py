@@ -15,7 +15,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,7 @@ def _floor() -> Run:
     return lambda: inspect(empty)
 
 
-def compare(resolution: int, blocks: int, names: list[str], turns: int) -> tuple[str, dict[str, Any]]:
+def compare(resolution: int, blocks: int, names: Sequence[str], turns: int) -> tuple[str, dict[str, Any]]:
     """The table of variants, and its data."""
     encoder = load_encoder(resolution, blocks)
     size = resolution, resolution
@@ -195,6 +195,30 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def report(resolution: int, blocks: int, turns: int, names: Sequence[str] = tuple(VARIANTS)) -> str:
+    """Measure the graphs; the text with its table."""
+    table_text, data = compare(resolution, blocks, names, turns)
+    text = f"{_where(resolution, blocks, turns)}\n\n{table_text}"
+    save("encoder_graphs", text, data)
+    return text
+
+
+def report_settings(resolution: int, blocks: int, turns: int) -> str:
+    """Measure the session options; the text with its table."""
+    table_text, data = compare_settings(resolution, blocks, turns)
+    text = f"{_where(resolution, blocks, turns)}\n\n{table_text}"
+    save("encoder_settings", text, data)
+    return text
+
+
+def _where(resolution: int, blocks: int, turns: int) -> str:
+    facts = machine()
+    return (
+        f"ViT-S/14, {blocks} blocks at {resolution}, fp32, medians of {turns} turns on "
+        f"{facts['cores']} cores of {facts['cpu']}."
+    )
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(
@@ -206,17 +230,10 @@ def main() -> None:
     parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--settings", action="store_true", help="compare session options instead of graphs")
     options = parser.parse_args()
-    facts = machine()
-    head = (
-        f"ViT-S/14, {options.blocks} blocks at {options.resolution}, fp32, medians of {options.turns} turns "
-        f"on {facts['cores']} cores of {facts['cpu']}."
-    )
     if options.settings:
-        text, data = compare_settings(options.resolution, options.blocks, options.turns)
-        save("encoder_settings", f"{head}\n\n{text}", data)
-        return
-    text, data = compare(options.resolution, options.blocks, options.variants, options.turns)
-    save("encoder_graphs", f"{head}\n\n{text}", data)
+        report_settings(options.resolution, options.blocks, options.turns)
+    else:
+        report(options.resolution, options.blocks, options.turns, options.variants)
 
 
 if __name__ == "__main__":
