@@ -48,6 +48,13 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads of the engine.", show_default="the engine's choice"),
 ]
+Index = Annotated[
+    str,
+    typer.Option(
+        help="How the bank is searched: auto (what measures fastest here without changing scores), exact, "
+        "clusters or hnsw."
+    ),
+]
 RecipeName = Annotated[
     str, typer.Option(help="Method (`edgead recipes` lists them), or a TOML file of your own.")
 ]

@@ -28,6 +28,10 @@ class BundleError(EdgeadError):
     """An encoder or detector bundle is missing, truncated, altered or not a bundle."""
 
 
+class PrecisionMissingError(BundleError):
+    """An encoder bundle has no file of the precision asked for."""
+
+
 class SchemaVersionError(BundleError):
     """A bundle was written by a newer edgead than this one, or by one that is too old for it."""
 
@@ -42,6 +46,10 @@ class EncoderMismatchError(BundleError):
 
 class EngineUnavailableError(EdgeadError):
     """The engine or device asked for is not on this machine."""
+
+
+class IndexUnavailableError(EdgeadError):
+    """The search index asked for is not on this machine, or does not fit the recipe."""
 
 
 class PictureError(EdgeadError):

@@ -225,6 +225,14 @@ def test_the_bank_grows_as_the_memory_does(fused_bundle, part, quick, engine):
         assert_agree(fused, staged, probe)
 
 
+def test_the_bank_is_in_memory_once(fused_encoder, part, quick):
+    detector = Detector.enroll(fused_encoder, [part(0), part(1)], recipe=quick)
+    for number in range(2, 6):
+        detector.add_good(part(number))
+        bank = detector._state.bank._capacity.array
+        assert all(np.shares_memory(reference.tokens[-1], bank) for reference in detector.references)
+
+
 def test_what_was_taken_back_is_not_written_over_while_it_is_looked_at(fused_encoder, part, quick):
     detector = Detector.enroll(fused_encoder, [part(number) for number in range(3)], recipe=quick)
     detector.add_good(part(3))

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, get_args
 
 from edgead_runtime import Detector
 from edgead_runtime.errors import EdgeadError
+from edgead_runtime.index import AUTO
 from edgead_runtime.manifest import Precision
 
 _EXAMPLE = '--compare "--engine openvino --precision bf16"'
@@ -24,6 +25,7 @@ class Setting:
     engine: str = "auto"
     precision: Precision = "fp32"
     threads: int | None = None
+    index: str = AUTO
     any_size: bool = False
 
     def load(self) -> Detector:
@@ -39,6 +41,7 @@ class Setting:
             engine=self.engine,
             precision=self.precision,
             threads=self.threads,
+            index=self.index,
             any_size=self.any_size,
         )
 
@@ -57,6 +60,7 @@ def _parser() -> _Options:
     options.add_argument("--engine")
     options.add_argument("--precision", choices=get_args(Precision))
     options.add_argument("--threads", type=int)
+    options.add_argument("--index")
     return options
 
 
