@@ -33,11 +33,16 @@ class EnginePrecision(str, Enum):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    INT8 = "int8"
+    FP16 = "fp16"
 
 
 Precision = Annotated[
     EnginePrecision,
-    typer.Option(help="bf16: faster where the processor has it; scores change a little."),
+    typer.Option(
+        help="bf16: faster where the processor has it. int8 and fp16 (for GPUs): where the encoder was "
+        "exported with them. Scores change a little."
+    ),
 ]
 Threads = Annotated[
     int | None,
@@ -71,6 +76,11 @@ def parse_layers(texts: list[str]) -> tuple[int, ...]:
             f"--layers {','.join(texts)} is not a list of block numbers such as 9 or 6,9"
         )
     return tuple(int(name) for name in names)
+
+
+def parse_names(texts: list[str]) -> tuple[str, ...]:
+    """``["fp32,int8", "fp16"]`` -> ``("fp32", "int8", "fp16")``."""
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
 
 
 def parse_settings(texts: list[str] | None) -> dict[str, Any]:

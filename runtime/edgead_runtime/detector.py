@@ -18,7 +18,7 @@ from edgead_runtime.calibration import by_hand, check_rate, check_threshold
 from edgead_runtime.detector_bundle import LoadedBundle, read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines import Device, EnginePrecision
+from edgead_runtime.engines import Device
 from edgead_runtime.enrollment import (
     Progress,
     calibrate_memory,
@@ -34,7 +34,7 @@ from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
 from edgead_runtime.index import AUTO, EXACT, check_index
 from edgead_runtime.index_choice import IndexChoice, choose_index
-from edgead_runtime.manifest import Calibration, CoresetRecord, MaskDecision, Tuning
+from edgead_runtime.manifest import Calibration, CoresetRecord, MaskDecision, Precision, Tuning
 from edgead_runtime.memory import Memory
 from edgead_runtime.notes import enrollment_notes
 from edgead_runtime.persistence import (
@@ -165,7 +165,7 @@ class Detector:
         engine: str = "auto",
         device: Device = "cpu",
         threads: int | None = None,
-        precision: EnginePrecision = "fp32",
+        precision: Precision = "fp32",
         fused: bool = True,
         index: str = AUTO,
         any_size: bool = False,
@@ -244,7 +244,7 @@ class Detector:
         engine: str = "auto",
         device: Device = "cpu",
         threads: int | None = None,
-        precision: EnginePrecision = "fp32",
+        precision: Precision = "fp32",
         fused: bool = True,
         index: str = AUTO,
         any_size: bool = False,

@@ -28,6 +28,10 @@ class BundleError(EdgeadError):
     """An encoder or detector bundle is missing, truncated, altered or not a bundle."""
 
 
+class PrecisionMissingError(BundleError):
+    """An encoder bundle has no file of the precision asked for."""
+
+
 class SchemaVersionError(BundleError):
     """A bundle was written by a newer edgead than this one, or by one that is too old for it."""
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from edgead_runtime.errors import BundleError, SchemaVersionError
+from edgead_runtime.errors import BundleError, PrecisionMissingError, SchemaVersionError
 
 ENCODER_SCHEMA_VERSION = 1
 DETECTOR_SCHEMA_VERSION = 3
@@ -79,6 +79,11 @@ class EncoderFile(_Record, frozen=True, kw_only=True):
     path: str
     sha256: str
     bytes: int
+    judged: dict[str, bool] = {}
+    """Whether it passed the gate (:mod:`edgead_runtime.agreement`), by the ways it was run in.
+
+    ``onnxruntime``, or ``openvino+bf16`` where what the file has in float32 was computed in bfloat16. A way
+    that is not here was not tried."""
 
 
 class FrameFile(_Record, frozen=True, kw_only=True):
@@ -127,14 +132,14 @@ class EncoderManifest(_Record, frozen=True, kw_only=True):
     """Fixed threshold on the first principal component, where the source gives one (10 for DINOv2's own
     final tokens); ``None``: choose it from the data."""
 
-    frame: FrameFile | None = None
-    """The graph of a whole frame, where there is one. It decides no feature, so it is not in the
-    fingerprint: a bundle can be given one later."""
+    frames: list[FrameFile] = []
+    """The graphs of a whole frame, at most one for each precision. They decide no feature, so they are not in
+    the fingerprint: a bundle can be given one later."""
 
     def __post_init__(self) -> None:
         if min(self.grid) < 1:
             raise ValueError("the input is smaller than a patch")
-        if self.frame is not None and self.frame.layer not in {feature.layer for feature in self.features}:
+        if not {frame.layer for frame in self.frames} <= {feature.layer for feature in self.features}:
             raise ValueError("the frame graph searches for a layer that the encoder does not give")
 
     @property
@@ -142,17 +147,26 @@ class EncoderManifest(_Record, frozen=True, kw_only=True):
         """Patches as (rows, columns)."""
         return self.input.height // self.patch_size, self.input.width // self.patch_size
 
+    @property
+    def frame(self) -> FrameFile | None:
+        """The frame graph in fp32."""
+        return self.frame_of("fp32")
+
+    def frame_of(self, precision: Precision) -> FrameFile | None:
+        """The frame graph of ``precision``, where there is one."""
+        return next((frame for frame in self.frames if frame.precision == precision), None)
+
     def file(self, precision: Precision) -> EncoderFile:
         """The ONNX file of ``precision``.
 
         Raises:
-            BundleError: The bundle has no such file.
+            PrecisionMissingError: The bundle has no such file.
         """
         for entry in self.files:
             if entry.precision == precision:
                 return entry
         have = ", ".join(entry.precision for entry in self.files)
-        raise BundleError(
+        raise PrecisionMissingError(
             f"the encoder bundle has no {precision} file (it has: {have})",
             f"Export it again with --precision {precision}.",
         )

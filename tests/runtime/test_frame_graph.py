@@ -343,7 +343,7 @@ def test_a_manifest_that_cannot_be(
 
     folder = add_frame_graph(mini_bundle, tmp_path / "copy")
     fields = json.loads((folder / "manifest.json").read_text())
-    fields["frame"][field] = value
+    fields["frames"][0][field] = value
     (folder / "manifest.json").write_text(json.dumps(fields))
     with pytest.raises(BundleError, match=problem):
         EncoderBundle.open(folder)
@@ -351,7 +351,7 @@ def test_a_manifest_that_cannot_be(
 
 def test_manifests_from_before_there_were_frame_graphs(mini_bundle):
     fields = json.loads((mini_bundle / "manifest.json").read_text())
-    del fields["frame"]
+    del fields["frames"]
     manifest = decode_manifest(json.dumps(fields).encode(), EncoderManifest, "manifest.json")
     assert manifest.fingerprint() == EncoderBundle.open(mini_bundle).manifest.fingerprint()
 
