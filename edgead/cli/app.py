@@ -63,7 +63,7 @@ def start(
         typer.echo(context.get_help())
 
 
-app.command(epilog=exit_codes.EXPLANATION)(export)
+app.command(cls=SeveralValues, epilog=exit_codes.EXPLANATION)(export)
 app.command(epilog=exit_codes.EXPLANATION)(enroll)
 app.command(epilog=exit_codes.EXPLANATION)(detect)
 app.command(epilog=exit_codes.EXPLANATION)(screen)
