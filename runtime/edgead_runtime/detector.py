@@ -144,7 +144,7 @@ class Detector:
         *,
         encoder: Encoder | str | Path | None = None,
         engine: str = "auto",
-        device: Device = "cpu",
+        device: Device | None = None,
         threads: int | None = None,
         precision: EnginePrecision = "fp32",
         fused: bool = True,

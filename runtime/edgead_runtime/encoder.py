@@ -22,6 +22,7 @@ from edgead_runtime.engines import (
     EnginePrecision,
     Uploaded,
     create_engine,
+    default_device,
 )
 from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.images import Frame
@@ -81,7 +82,7 @@ class Encoder:
         bundle: EncoderBundle | str | Path,
         *,
         engine: str = "auto",
-        device: Device = "cpu",
+        device: Device | None = None,
         threads: int | None = None,
         precision: EnginePrecision = "fp32",
         fused: bool = True,
@@ -92,7 +93,8 @@ class Encoder:
             bundle: A folder written by ``edgead export``, or an open bundle.
             engine: A name of :data:`edgead_runtime.engines.ENGINES`, or ``auto`` for the one that measures
                 fastest here.
-            device: ``cpu`` or ``cuda``; never replaced silently.
+            device: ``cpu`` or ``cuda``; never replaced silently. ``None`` is the engine's own, and ``cpu``
+                where it has several.
             threads: Threads of the engine; ``None`` leaves the choice to it.
             precision: ``bf16`` is faster where the processor has it, and changes the numbers.
             fused: Use the bundle's frame graph where it has one.
@@ -103,15 +105,19 @@ class Encoder:
         """
         opened = bundle if isinstance(bundle, EncoderBundle) else EncoderBundle.open(bundle)
         manifest, entry = opened.manifest, opened.manifest.input
+        device = device or default_device(engine)
+        place = None if opened.path is None else str(opened.path)
         random = np.random.default_rng(0)
         frame_file = manifest.frame if fused and cls.takes_frame_graph else None
         if frame_file is None:
-            options = EngineOptions(device=device, threads=threads, precision=precision)
+            options = EngineOptions(device=device, threads=threads, precision=precision, bundle=place)
             # Of the size and spread that pictures have: zeros would be faster on some processors.
             noise = random.standard_normal((1, 3, entry.height, entry.width), dtype=np.float32)
             return cls(opened, create_engine(opened.read_model(), engine, options, {entry.name: noise}))
         (searched,) = (feature.name for feature in manifest.features if feature.layer == frame_file.layer)
-        options = EngineOptions(device=device, threads=threads, precision=precision, exact_after=(searched,))
+        options = EngineOptions(
+            device=device, threads=threads, precision=precision, exact_after=(searched,), bundle=place
+        )
         pixels = random.integers(0, 256, (1, entry.height, entry.width, 3), dtype=np.uint8)
         sample = {frame_graph.FRAME: pixels, **_search_inputs(manifest, frame_file, blocks=_SAMPLE_BLOCKS)}
         return cls(opened, create_engine(opened.read_frame_graph(), engine, options, sample), frame_file)

@@ -29,6 +29,7 @@ __all__ = [
     "EngineSpec",
     "Uploaded",
     "create_engine",
+    "default_device",
 ]
 
 PINNED = "EDGEAD_ENGINE"
@@ -52,8 +53,28 @@ ENGINES: dict[str, EngineSpec] = {
             devices=("cpu",),
             precisions=("fp32", "bf16"),
         ),
+        EngineSpec(
+            name="tensorrt",
+            module="edgead_runtime.engines.tensorrt",
+            requires="tensorrt",
+            install="TensorRT (JetPack has it; elsewhere: pip install tensorrt)",
+            devices=("cuda",),
+        ),
+        EngineSpec(
+            name="tensorrt-rtx",
+            module="edgead_runtime.engines.tensorrt_rtx",
+            requires="tensorrt_rtx",
+            install='pip install "edgead-runtime[tensorrt-rtx]"',
+            devices=("cuda",),
+        ),
     )
 }
+
+
+def default_device(engine: str) -> Device:
+    """Where an engine runs that is asked for by name and nothing else: ``cpu``, if it has that."""
+    spec = ENGINES.get(engine)
+    return "cpu" if spec is None or "cpu" in spec.devices else spec.devices[0]
 
 
 def create_engine(
