@@ -17,6 +17,7 @@ from edgead.cli import exit_codes
 from edgead.cli.bench import bench
 from edgead.cli.demo import demo
 from edgead.cli.detect import detect
+from edgead.cli.doctor import doctor
 from edgead.cli.enroll import enroll
 from edgead.cli.evaluate import SeveralValues, evaluate
 from edgead.cli.export import export
@@ -72,6 +73,7 @@ app.command(epilog=exit_codes.EXPLANATION)(demo)
 app.command()(bench)
 app.command(epilog=TUNE_EXIT_CODES)(tune)
 app.command()(recipes)
+app.command()(doctor)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

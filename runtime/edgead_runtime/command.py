@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edgead-runtime {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_build(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -99,6 +100,28 @@ def _build(chosen: argparse.Namespace) -> int:
         for line in built.lines():
             print(line)
     return OK
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser("doctor", help="what this machine can do, and what to install")
+    doctor.add_argument("--json", action="store_true", help="the same for a program")
+    doctor.set_defaults(run=lambda chosen: run_doctor(as_json=chosen.json))
+
+
+def run_doctor(*, as_json: bool) -> int:
+    """Examine this machine and print what was found; 1 where no engine runs."""
+    from edgead_runtime.doctor import report
+    from edgead_runtime.doctor.findings import judge
+    from edgead_runtime.doctor.machine import examine
+
+    machine = examine()
+    findings = judge(machine)
+    summary = report.as_json(machine, findings)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(summary)).decode())
+    else:
+        print("\n".join(report.lines_of(machine, findings)))
+    return OK if summary["runs"] else PROBLEMS_FOUND
 
 
 def _show_progress(what: str, share: float) -> None:

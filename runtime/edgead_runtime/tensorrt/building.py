@@ -108,25 +108,44 @@ def build_engine(
     plan = _build_with_times(trt, kind, model, options, here, progress)
     place = None if bundle.path is None else str(bundle.path)
     command = rebuild_command(place, kind, options)
-    record = EngineRecord(
+    rebuild = command if graph is None else f"{command} --graph {graph}"
+    record = make_record(kind, trt, here, name, precision, model, plan, options, rebuild)
+    folder = cache_dir() / FOLDER if into_cache else own_folder(place)
+    return BuiltEngine(write_engine(folder, plan.data, record), record)
+
+
+def make_record(
+    flavour: Flavour,
+    trt: TensorRT,
+    here: DeviceFacts | None,
+    graph: GraphName,
+    precision: str,
+    model: bytes,
+    plan: Plan,
+    options: BuildOptions,
+    rebuild: str,
+) -> EngineRecord:
+    """What is to stand beside a plan that was just built."""
+    return EngineRecord(
         schema_version=SCHEMA_VERSION,
         kind="edgead-tensorrt-engine",
-        flavour=flavour,
-        graph=name,
+        flavour=flavour.name,
+        graph=graph,
         precision=precision,
         tensorrt=trt.__version__,
-        gpu=None if here is None else Gpu(name=here.name, sm=here.sm, driver=here.driver),
+        # Ahead of time it is built for the GPUs of the options, whatever is here.
+        gpu=None
+        if here is None or flavour.ahead_of_time
+        else Gpu(name=here.name, sm=here.sm, driver=here.driver),
         onnx_sha256=sha256_bytes(model),
         plan_sha256=sha256_bytes(plan.data),
         plan_bytes=len(plan.data),
         options=options,
-        rebuild=command if graph is None else f"{command} --graph {graph}",
+        rebuild=rebuild,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seconds=round(plan.seconds, 1),
         parity=None,
     )
-    folder = cache_dir() / FOLDER if into_cache else own_folder(place)
-    return BuiltEngine(write_engine(folder, plan.data, record), record)
 
 
 def _graph_of(bundle: EncoderBundle, graph: GraphName | None) -> tuple[GraphName, str, bytes]:
