@@ -72,6 +72,8 @@ def _add_build(commands: Any) -> None:
     build.add_argument(
         "--cache", action="store_true", help="write it to the cache, not to the encoder's folder"
     )
+    build.add_argument("--pictures", type=Path, help="folder to compare with ONNX Runtime on")
+    build.add_argument("--unchecked", action="store_true", help="do not compare the engine with ONNX Runtime")
     build.add_argument("--quiet", action="store_true")
     build.add_argument("--json", action="store_true", help="print the engine's record")
 
@@ -92,6 +94,8 @@ def _build(chosen: argparse.Namespace) -> int:
         options,
         graph=chosen.graph,
         into_cache=chosen.cache,
+        pictures=chosen.pictures,
+        unchecked=chosen.unchecked,
         progress=ignore_progress if chosen.quiet or chosen.json else _show_progress,
     )
     if chosen.json:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+import msgspec
+
 from edgead_runtime.cache import cache_dir
 from edgead_runtime.detector_bundle import read_bundle
+from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import OutputError
 from edgead_runtime.files import sha256_bytes, write_atomic
+from edgead_runtime.images import Picture
 from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, FlavourName, TensorRT, load
 from edgead_runtime.tensorrt.builder import Plan, build_plan, check_options
 from edgead_runtime.tensorrt.device import DeviceFacts, open_device
+from edgead_runtime.tensorrt.engine import TensorRtEngine
 from edgead_runtime.tensorrt.logging import Progress, ignore_progress
 from edgead_runtime.tensorrt.options import BuildOptions
-from edgead_runtime.tensorrt.record import SCHEMA_VERSION, EngineRecord, Gpu, GraphName
+from edgead_runtime.tensorrt.parity import check_reference, compare, gate_pictures, require_passed
+from edgead_runtime.tensorrt.record import SCHEMA_VERSION, EngineParity, EngineRecord, Gpu, GraphName
 from edgead_runtime.tensorrt.store import FOLDER, own_folder, rebuild_command, write_engine
 
 
@@ -40,7 +47,7 @@ class BuiltEngine:
             f"Wrote {self.path} ({record.plan_bytes / 1e6:.0f} MB) in {record.seconds:.0f} s.",
             f"It is the {record.graph} graph in {record.precision} for {where}, by {record.flavour} "
             f"{record.tensorrt}, and runs nowhere else.",
-            "It has not been compared with ONNX Runtime yet."
+            "It has not been compared with ONNX Runtime."
             if record.parity is None
             else f"On {record.parity.pictures} pictures it agrees with ONNX Runtime: patch cosine at least "
             f"{record.parity.cosine_min:.5f}.",
@@ -83,6 +90,8 @@ def build_engine(
     *,
     graph: GraphName | None = None,
     into_cache: bool = False,
+    pictures: Path | None = None,
+    unchecked: bool = False,
     progress: Progress = ignore_progress,
 ) -> BuiltEngine:
     """Build and write an engine for an encoder.
@@ -93,11 +102,13 @@ def build_engine(
         options: How.
         graph: Which graph of the bundle; by default the one that a detector would run.
         into_cache: Write into the cache even where the bundle is a folder.
+        pictures: Folder of pictures to compare on; by default a few of the distribution's own.
+        unchecked: Do not compare the engine with ONNX Runtime. One that is built ahead of time never is.
         progress: Called with (what, share done).
 
     Raises:
-        EngineUnavailableError: TensorRT or the GPU is not there.
-        EngineBuildError: The graph cannot be built.
+        EngineUnavailableError: TensorRT, the GPU or ONNX Runtime is not there.
+        EngineBuildError: The graph cannot be built, or the engine does not compute what it should.
         BundleError: The bundle is missing or damaged, or lacks the graph.
         OutputError: The engine cannot be written.
     """
@@ -105,11 +116,19 @@ def build_engine(
     kind, trt, here = check_can_build(flavour, options)
     bundle = open_encoder(source)
     name, precision, model = _graph_of(bundle, graph)
+    checked = [] if unchecked or kind.ahead_of_time else gate_pictures(pictures)
+    if checked:
+        check_reference()
     plan = _build_with_times(trt, kind, model, options, here, progress)
     place = None if bundle.path is None else str(bundle.path)
     command = rebuild_command(place, kind, options)
     rebuild = command if graph is None else f"{command} --graph {graph}"
     record = make_record(kind, trt, here, name, precision, model, plan, options, rebuild)
+    if checked:
+        progress("Comparing with ONNX Runtime", 0.0)
+        parity = _compare(bundle, TensorRtEngine(trt, kind, open_device(), plan.data, record), name, checked)
+        require_passed(parity, precision, trt.__version__)
+        record = msgspec.structs.replace(record, parity=parity)
     folder = cache_dir() / FOLDER if into_cache else own_folder(place)
     return BuiltEngine(write_engine(folder, plan.data, record), record)
 
@@ -146,6 +165,18 @@ def make_record(
         seconds=round(plan.seconds, 1),
         parity=None,
     )
+
+
+def _compare(
+    bundle: EncoderBundle, engine: TensorRtEngine, graph: GraphName, pictures: Sequence[Picture]
+) -> EngineParity:
+    frame_file = bundle.manifest.frame if graph == "frame" else None
+    with (
+        Encoder(bundle, engine, frame_file) as tested,
+        Encoder.load(bundle, engine="onnxruntime", device="cpu", fused=False) as reference,
+    ):
+        built = engine.record
+        return compare(reference, tested, pictures, built.precision, built.options.bank_blocks[1])
 
 
 def _graph_of(bundle: EncoderBundle, graph: GraphName | None) -> tuple[GraphName, str, bytes]:
