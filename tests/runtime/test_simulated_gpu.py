@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edgead_runtime.errors import GpuError
+from edgead_runtime.tensorrt.cuda_bindings import CudaBindings
+from edgead_runtime.tensorrt.device import DeviceMemory
 from simulated_gpu import Misuse, SimulatedGpu, cuda, tensorrt
 from simulated_gpu.cuda import SimulatedCudart
 from simulated_gpu.machine import Refused, Work
@@ -186,3 +189,42 @@ def test_errors_that_mean_the_gpu_is_lost_are_cudas():
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
     device = importlib.import_module("edgead_runtime.tensorrt.device")
     assert {*device.LOST, device.OUT_OF_MEMORY} <= set(runtime.cudaError_t.__members__)
+
+
+def test_every_call_of_ours_is_one_that_cuda_bindings_takes():
+    """Without a driver each gets as far as CUDA, which refuses it: names and types of arguments are right."""
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+    code, _ = runtime.cudaGetDeviceCount()
+    if code == runtime.cudaError_t.cudaSuccess:
+        pytest.skip("there is a GPU, and made-up addresses would end the process")
+    device, array = CudaBindings(runtime), np.zeros(8, np.uint8)
+    calls = {
+        "facts": (),
+        "free_bytes": (),
+        "allocate": (8,),
+        "release": (4096,),
+        "allocate_pinned": (8,),
+        "release_pinned": (array,),
+        "new_stream": (),
+        "end_stream": (16,),
+        "wait": (16,),
+        "copy_up": (4096, array, 16),
+        "copy_down": (array, 4096, 16),
+        "clear": (4096, 8, 16),
+        "begin_capture": (16,),
+        "end_capture": (16,),
+        "launch": (16, 16),
+        "end_graph": (16,),
+    }
+    methods = {
+        name for name, value in vars(DeviceMemory).items() if inspect.isfunction(value) and name[0] != "_"
+    }
+    assert set(calls) == methods
+    for name, arguments in calls.items():
+        with pytest.raises(GpuError, match=r"cudaErrorInsufficientDriver|cudaErrorNoDevice"):
+            getattr(device, name)(*arguments)
+    for call in (("cudaGraphInstantiate", 16, 0), ("cudaGraphDestroy", 16)):
+        with pytest.raises(GpuError):
+            device._call(*call)
+    facts = {"name", "major", "minor", "totalGlobalMem", "integrated"}
+    assert facts <= set(dir(runtime.cudaDeviceProp))

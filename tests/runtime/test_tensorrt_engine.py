@@ -135,6 +135,13 @@ def test_a_detector_is_loaded_by_the_engines_name_alone(gpu, bundle, good_frames
     assert_nothing_left(gpu)
 
 
+def test_the_environment_can_say_it(gpu, bundle, part, monkeypatch):
+    monkeypatch.setenv("EDGEAD_ENGINE", "tensorrt")
+    build_engine(bundle, "tensorrt")
+    with Encoder.load(bundle) as encoder:
+        assert encoder.engine_name == "tensorrt/cuda/fp32"
+
+
 def test_a_frame_is_captured_and_then_launched(gpu, bundle, good_frames, quick):
     build_engine(bundle, "tensorrt")
     fused, staged = on_gpu_and_by_stages(bundle, good_frames[:3], quick)

@@ -73,8 +73,12 @@ ENGINES: dict[str, EngineSpec] = {
 
 def default_device(engine: str) -> Device:
     """Where an engine runs that is asked for by name and nothing else: ``cpu``, if it has that."""
-    spec = ENGINES.get(engine)
+    spec = ENGINES.get(_pinned(engine))
     return "cpu" if spec is None or "cpu" in spec.devices else spec.devices[0]
+
+
+def _pinned(engine: str) -> str:
+    return (os.environ.get(PINNED) or engine) if engine == "auto" else engine
 
 
 def create_engine(
@@ -98,8 +102,7 @@ def create_engine(
             asked for is not what would run. There is never a silent fallback.
     """
     options = options or EngineOptions()
-    if engine == "auto":
-        engine = os.environ.get(PINNED) or engine
+    engine = _pinned(engine)
     if engine != "auto" and engine not in ENGINES:
         raise EngineUnavailableError(
             f"unknown engine '{engine}'", f"Choose auto or one of: {', '.join(ENGINES)}."

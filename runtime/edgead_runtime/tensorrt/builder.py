@@ -87,7 +87,8 @@ def build_plan(
     keeps_times = options.timing_cache and not flavour.ahead_of_time
     if keeps_times:
         config.set_timing_cache(config.create_timing_cache(timing_cache), True)
-    config.progress_monitor = make_monitor(trt, progress)
+    monitor = make_monitor(trt, progress)  # held here: not every release does
+    config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineBuildError(

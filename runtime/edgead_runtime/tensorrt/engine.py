@@ -51,7 +51,8 @@ class TensorRtEngine:
         self, trt: TensorRT, flavour: Flavour, device: DeviceMemory, plan: bytes, record: EngineRecord
     ) -> None:
         self._messages = Messages()
-        runtime = trt.Runtime(make_logger(trt, self._messages))
+        self._logger = make_logger(trt, self._messages)
+        runtime = trt.Runtime(self._logger)
         if record.options.version_compatible:
             runtime.engine_host_code_allowed = True
         engine = runtime.deserialize_cuda_engine(plan)
