@@ -112,8 +112,8 @@ def test_it_gives_what_the_stages_give(plug_in, two_layers, good_frames, defecti
     for frame in (defective.frame, good_frames[4], good_frames[0], defective.frame):
         assert_agree(fused, staged, frame)
     assert fused.threshold == pytest.approx(staged.threshold, abs=1e-5)
-    assert fused._pipeline.encoder.engine_name == "tensorrt/cuda/fp32"
-    fused._pipeline.encoder.close()
+    assert fused.encoder.engine_name == "tensorrt/cuda/fp32"
+    fused.encoder.close()
     del fused
     assert_nothing_left(gpu)
 
@@ -157,9 +157,7 @@ def test_a_frame_is_captured_and_then_launched(gpu, bundle, good_frames, quick):
         detector.add_good(good_frames[4])
     for frame in good_frames:
         before = gpu.launches
-        staged_too = Detector.enroll(
-            staged._pipeline.encoder, [*good_frames[:3], good_frames[4]], recipe=quick
-        )
+        staged_too = Detector.enroll(staged.encoder, [*good_frames[:3], good_frames[4]], recipe=quick)
         assert_agree(fused, staged_too, frame)
     assert gpu.launches == before + 1
 
@@ -312,7 +310,7 @@ def test_the_gpu_is_lost_in_the_middle(gpu, bundle, part, quick, frames, error):
     with pytest.raises(GpuLostError):
         detector.add_good(part(9))
     assert len(detector.references) == 2
-    detector._pipeline.encoder.close()  # without an error
+    detector.encoder.close()  # without an error
     with pytest.raises(EngineUnavailableError, match="closed"):
         detector(part(9))
 
@@ -339,7 +337,7 @@ def test_any_call_that_fails_once(gpu, bundle, part, quick, call, frames):
     assert "doctor" in caught.value.remedy
     scores = [detector(part(9)).score for _ in range(4)]
     assert scores == pytest.approx([scores[0]] * 4, abs=1e-6)
-    detector._pipeline.encoder.close()
+    detector.encoder.close()
     del detector, caught
     assert_nothing_left(gpu)
 
@@ -722,3 +720,26 @@ def test_an_unknown_operator_is_named(gpu, bundle, tmp_path):
     model = onnx.helper.make_model(graph).SerializeToString()
     with pytest.raises(EngineBuildError, match=r"Det 'determinant': Unsupported operator\. "):
         build_plan(__import__("tensorrt"), FLAVOURS["tensorrt"], model, BuildOptions())
+
+
+def test_the_benchmark_for_whoever_has_a_gpu(gpu, bundle, monkeypatch, tmp_path):
+    from edgead_runtime.doctor import machine
+
+    from benchmarks import common
+    from benchmarks import gpu as benchmark
+
+    monkeypatch.setattr(machine, "probe_all", list)
+    monkeypatch.setattr(common, "OUT", tmp_path / "out")
+    monkeypatch.setattr(benchmark, "SIDE", 160)
+    benchmark.main([str(bundle), "--blocks", "2", "4", "--turns", "1", "--frames", "2"])
+    kept = json.loads((tmp_path / "out/gpu.json").read_text())
+    assert kept["doctor"]["machine"]["gpu"]["name"] == "Simulated Orin"
+    assert [entry["record"]["parity"]["passed"] for entry in kept["engines"]] == [True, True]
+    rows = {(row["way"], row["blocks"]): row for row in kept["rows"]}
+    assert len(rows) == 2 * len(benchmark.WAYS)
+    for blocks in (2, 4):
+        for way in ("tensorrt, frame graph", "tensorrt, stages"):
+            assert rows[way, blocks]["error"] < 1e-4
+            assert rows[way, blocks]["p50_ms"] > 0
+    assert "no CUDAExecutionProvider" in rows["onnxruntime on cuda, frame graph", 2]["left_out"]
+    assert "tensorrt, stages" in (tmp_path / "out/gpu.md").read_text()
