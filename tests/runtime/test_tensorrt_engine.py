@@ -162,6 +162,40 @@ def test_a_frame_is_captured_and_then_launched(gpu, bundle, good_frames, quick):
     assert gpu.launches == before + 1
 
 
+def test_detectors_that_take_turns_have_a_graph_each(gpu, bundle, part, quick):
+    build_engine(bundle, "tensorrt")
+    with load(bundle) as encoder:
+        banks = ([part(0), part(1)], [part(number) for number in range(2, 5)], [part(5), part(6)])
+        detectors = [Detector.enroll(encoder, frames, recipe=quick) for frames in banks]
+        expected = [[detector(part(9)).score for detector in detectors] for _ in range(3)][-1]
+        launches = gpu.launches
+        for _ in range(3):
+            scores = [detector(part(9)).score for detector in detectors]
+            assert scores == pytest.approx(expected, abs=1e-7)
+        assert gpu.launches == launches + 9
+
+
+def test_ctrl_c_in_the_middle_of_a_capture(gpu, bundle, part, quick, monkeypatch):
+    from simulated_gpu import tensorrt as simulated
+
+    build_engine(bundle, "tensorrt")
+    detector = Detector.enroll(load(bundle), [part(0), part(1)], recipe=quick)
+    expected = detector(part(9)).score
+
+    def interrupted(self, stream_handle):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(simulated.IExecutionContext, "execute_async_v3", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            detector(part(9))
+    for _ in range(4):
+        assert detector(part(9)).score == pytest.approx(expected, abs=1e-6)
+    detector.encoder.close()
+    del detector
+    assert_nothing_left(gpu)
+
+
 def test_what_cannot_be_captured_runs_all_the_same(plug_in, bundle, good_frames, quick):
     gpu = SimulatedGpu(can_capture=False)
     plug_in(gpu)

@@ -32,7 +32,8 @@ from edgead_runtime.tensorrt.store import find_engine, rebuild_command
 
 _LANES = 2
 """Runs at a time: the copies of one then go on beside the computing of another. Each has activations of its
-own, and a second one is made only when two threads really meet."""
+own; a second one is made when two threads meet, or when inputs of two sizes take turns (banks of two
+detectors, or frames and good parts), since TensorRT's plans and the captured graph hold for one size."""
 _DTYPES: dict[str, np.dtype[Any]] = {
     "FLOAT": np.dtype(np.float32),
     "HALF": np.dtype(np.float16),
@@ -71,6 +72,7 @@ class TensorRtEngine:
         self._slots = threading.Semaphore(_LANES)
         self._lock = threading.Lock()
         self._idle: list[Lane] = []
+        self._made = 0
 
     def upload(self, array: Array) -> Uploaded:
         """Put an array on the GPU.
@@ -99,37 +101,49 @@ class TensorRtEngine:
         """
         wanted = self._outputs if outputs is None else list(outputs)
         checked = self._check(feeds)
-        with self._lane() as lane:
+        with self._lane(checked) as lane:
             return lane.run(checked, wanted)
 
     @contextmanager
-    def _lane(self) -> Iterator[Lane]:
+    def _lane(self, feeds: Mapping[str, Array | DeviceArray]) -> Iterator[Lane]:
         with self._slots:
-            lane = self._take_lane()
+            lane = self._take_lane(feeds)
             try:
                 yield lane
-            except GpuError:
+            except BaseException:
+                with self._lock:
+                    self._made -= 1
                 lane.close()  # whatever it was in the middle of, it is not gone on with
                 raise
-            except BaseException:
-                self._give_back(lane)
-                raise
-            else:
-                self._give_back(lane)
+            self._give_back(lane)
 
-    def _take_lane(self) -> Lane:
+    def _take_lane(self, feeds: Mapping[str, Array | DeviceArray]) -> Lane:
+        """One that was last used for such inputs, else a new one, else the one that was idle longest."""
         with self._lock:
             if self._engine is None:
                 raise _closed()
-            if self._idle:
-                return self._idle.pop()
-            context = self._engine.create_execution_context()
-            if context is None:
-                raise GpuMemoryError(
-                    f"TensorRT has no room to run the engine ({self._messages.last_error()})",
-                    "Close what else uses the GPU, or build with a smaller bank or batch.",
-                )
-            return Lane(self._arena, context, self._tensors)
+            for lane in self._idle:
+                if lane.suits(feeds):
+                    self._idle.remove(lane)
+                    return lane
+            if self._made < _LANES:
+                try:
+                    return self._new_lane(self._engine)
+                except GpuMemoryError:
+                    if not self._idle:
+                        raise
+            return self._idle.pop(0)
+
+    def _new_lane(self, engine: ICudaEngine) -> Lane:
+        context = engine.create_execution_context()
+        if context is None:
+            raise GpuMemoryError(
+                f"TensorRT has no room to run the engine ({self._messages.last_error()})",
+                "Close what else uses the GPU, or build with a smaller bank or batch.",
+            )
+        lane = Lane(self._arena, context, self._tensors)
+        self._made += 1
+        return lane
 
     def _give_back(self, lane: Lane) -> None:
         with self._lock:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edgead_runtime.errors import GpuError, GpuLostError, GpuMemoryError
+from edgead_runtime.errors import GpuError, GpuLostError
 from edgead_runtime.tensorrt.api import IExecutionContext
 from edgead_runtime.tensorrt.arena import Arena, DeviceArray, DeviceBuffer
 from edgead_runtime.tensorrt.device import Bytes, HostArray
@@ -40,8 +40,17 @@ Key = tuple[tuple[tuple[str, tuple[int, ...], int], ...], tuple[str, ...]]
 wanted."""
 
 
+@dataclass(frozen=True)
+class _Captured:
+    """A run as a graph."""
+
+    graph: int
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the outputs."""
+
+
 class Lane:
-    """For one run at a time."""
+    """For one run at a time. After an error it is closed and not used again."""
 
     def __init__(self, arena: Arena, context: IExecutionContext, tensors: Sequence[TensorFacts]) -> None:
         self._device = arena.device
@@ -51,15 +60,14 @@ class Lane:
         self._buffers: dict[str, DeviceBuffer] = {}
         self._pinned: dict[str, Bytes] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._graphs: dict[Key, int] = {}
-        self._seen: Key | None = None
+        self._graphs: dict[Key, _Captured] = {}
+        self._seen: set[Key] = set()
         self._captures = self._device.captures
         self._stream = self._device.new_stream()
 
-    @property
-    def captured(self) -> bool:
-        """Whether a graph of a run is kept."""
-        return bool(self._graphs)
+    def suits(self, feeds: Mapping[str, HostArray | DeviceArray]) -> bool:
+        """Whether its last run was of these shapes, so that nothing has to be made anew."""
+        return all(self._shapes.get(name) == tuple(fed.shape) for name, fed in feeds.items())
 
     def run(
         self, feeds: Mapping[str, HostArray | DeviceArray], wanted: Sequence[str]
@@ -72,20 +80,25 @@ class Lane:
         context = self._context
         if context is None:
             raise GpuError("the engine is closed", "Load the encoder or detector again.")
-        self._shape_inputs(context, feeds)
-        shapes = {name: tuple(context.get_tensor_shape(name)) for name in self._outputs()}
-        self._place(context, feeds, shapes, wanted)
-        for name, fed in feeds.items():
-            if not isinstance(fed, DeviceArray):
-                self._staged(name, fed.nbytes)[:] = fed.reshape(-1).view(np.uint8)
-
+        key = _key(feeds, wanted)
+        captured = self._graphs.get(key)
+        if captured is None:
+            self._shape_inputs(context, feeds)
+            shapes: Mapping[str, tuple[int, ...]] = {
+                name: tuple(context.get_tensor_shape(name)) for name in self._outputs()
+            }
+            self._place(context, feeds, shapes, wanted)
+        else:
+            shapes = captured.shapes
+        from_host = {name: fed for name, fed in feeds.items() if not isinstance(fed, DeviceArray)}
+        for name, fed in from_host.items():
+            self._staged(name, fed.nbytes)[:] = fed.reshape(-1).view(np.uint8)
         sizes = {name: _nbytes(shapes[name], self._tensors[name].dtype) for name in wanted}
 
         def queue() -> None:
-            for name, fed in feeds.items():
-                if not isinstance(fed, DeviceArray):
-                    staged = self._staged(name, fed.nbytes)
-                    self._device.copy_up(self._buffers[name].address, staged, self._stream)
+            for name, fed in from_host.items():
+                staged = self._staged(name, fed.nbytes)
+                self._device.copy_up(self._buffers[name].address, staged, self._stream)
             if not context.execute_async_v3(self._stream):
                 raise GpuError(
                     "TensorRT did not run the engine",
@@ -95,47 +108,46 @@ class Lane:
                 target = self._staged(name, sizes[name])
                 self._device.copy_down(target, self._buffers[name].address, self._stream)
 
-        self._go(_key(feeds, wanted), queue)
+        if captured is None and self._captures and key in self._seen:
+            captured = self._capture(key, queue, shapes)
+        if captured is not None:
+            self._device.launch(captured.graph, self._stream)
+        else:
+            # The first run of new shapes is never captured: TensorRT allocates in it.
+            queue()
+            self._seen.add(key)
         self._device.wait(self._stream)
         return {
             name: self._staged(name, sizes[name]).view(self._tensors[name].dtype).reshape(shapes[name]).copy()
             for name in wanted
         }
 
-    def _go(self, key: Key, queue: Callable[[], None]) -> None:
-        if key in self._graphs:
-            self._device.launch(self._graphs[key], self._stream)
-        elif self._captures and key == self._seen:
-            self._capture(key, queue)
-        else:
-            # The first run of new shapes is never captured: TensorRT allocates in it.
-            queue()
-            self._seen = key
-
-    def _capture(self, key: Key, queue: Callable[[], None]) -> None:
+    def _capture(
+        self, key: Key, queue: Callable[[], None], shapes: Mapping[str, tuple[int, ...]]
+    ) -> _Captured | None:
+        """The queue as a graph, or ``None`` where TensorRT cannot be captured; it is not asked again then."""
         self._device.begin_capture(self._stream)
-        graph: int | None = None
+        whole = False
         try:
             queue()
-        except (GpuLostError, GpuMemoryError):
-            self._device.end_capture(self._stream)
+            whole = True
+        except GpuLostError:
             raise
         except GpuError:
-            self._abandon(self._device.end_capture(self._stream))
-        else:
+            pass  # done again outside, where an error that is one comes back
+        finally:
+            # Whatever happened, also Ctrl-C: a stream that is left capturing takes no other work.
             graph = self._device.end_capture(self._stream)
+            if graph is not None and not whole:
+                self._device.end_graph(graph)
+                graph = None
         if graph is None:
             self._captures = False
-            queue()
-            return
+            return None
         if len(self._graphs) >= _MOST_GRAPHS:
-            self._device.end_graph(self._graphs.pop(next(iter(self._graphs))))
-        self._graphs[key] = graph
-        self._device.launch(graph, self._stream)
-
-    def _abandon(self, graph: int | None) -> None:
-        if graph is not None:
-            self._device.end_graph(graph)
+            self._device.end_graph(self._graphs.pop(next(iter(self._graphs))).graph)
+        self._graphs[key] = _Captured(graph, shapes)
+        return self._graphs[key]
 
     def _shape_inputs(self, context: IExecutionContext, feeds: Mapping[str, HostArray | DeviceArray]) -> None:
         for name, fed in feeds.items():
@@ -192,13 +204,15 @@ class Lane:
         return self._pinned[name][:size]
 
     def _drop_graphs(self) -> None:
-        self._seen = None
+        self._seen.clear()
         while self._graphs:
-            self._device.end_graph(self._graphs.popitem()[1])
+            self._device.end_graph(self._graphs.popitem()[1].graph)
 
     def close(self) -> None:
         """Give everything back, as far as the GPU still answers."""
         self._context = None
+        with contextlib.suppress(GpuError):
+            self._device.wait(self._stream)  # nothing may be copied into memory that is given back
         with contextlib.suppress(GpuError):
             self._drop_graphs()
         for array in self._pinned.values():
