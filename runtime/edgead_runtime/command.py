@@ -15,6 +15,7 @@ import msgspec
 
 from edgead_runtime._version import __version__
 from edgead_runtime.errors import EdgeadError
+from edgead_runtime.manifest import Precision
 from edgead_runtime.tensorrt.api import FLAVOURS
 from edgead_runtime.tensorrt.options import BuildOptions, Hardware, refuse_dla
 from edgead_runtime.tensorrt.record import GraphName
@@ -57,6 +58,9 @@ def _add_build(commands: Any) -> None:
     build.add_argument(
         "--graph", choices=get_args(GraphName), help="by default the one that a detector would run"
     )
+    build.add_argument(
+        "--precision", choices=get_args(Precision), default="fp32", help="which of the encoder's files"
+    )
     build.add_argument("--bank-blocks", nargs=2, type=int, metavar=("USUAL", "MOST"))
     build.add_argument("--batch", nargs=3, type=int, metavar=("LEAST", "USUAL", "MOST"))
     build.add_argument("--map-hw", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"))
@@ -93,6 +97,7 @@ def _build(chosen: argparse.Namespace) -> int:
         chosen.engine,
         options,
         graph=chosen.graph,
+        precision=chosen.precision,
         into_cache=chosen.cache,
         pictures=chosen.pictures,
         unchecked=chosen.unchecked,

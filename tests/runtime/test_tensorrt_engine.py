@@ -621,6 +621,19 @@ def test_11_takes_networks_as_they_are(plug_in, bundle, good_frames, quick):
     assert_agree(fused, staged, good_frames[3])
 
 
+def test_a_precision_is_a_file_of_the_bundle(gpu, bundle):
+    with pytest.raises(BundleError, match="has no fp16 file"):
+        build_engine(bundle, "tensorrt", precision="fp16")
+    with pytest.raises(BundleError, match="is in fp32, not in fp16"):
+        build_engine(bundle, "tensorrt", graph="frame", precision="fp16")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"].append({**manifest["files"][0], "precision": "fp16"})
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    record = build_engine(bundle, "tensorrt", precision="fp16").record
+    assert (record.graph, record.precision) == ("encoder", "fp16")
+    assert record.rebuild.endswith("--engine tensorrt --precision fp16")
+
+
 def test_what_cannot_be_built(gpu, bundle, sum_model, tmp_path):
     with pytest.raises(EngineBuildError, match="cannot build for a whole compute capability") as caught:
         build_engine(bundle, "tensorrt", BuildOptions(hardware="same-capability"))

@@ -13,9 +13,10 @@ from edgead_runtime.cache import cache_dir
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.errors import OutputError
+from edgead_runtime.errors import BundleError, OutputError
 from edgead_runtime.files import sha256_bytes, write_atomic
 from edgead_runtime.images import Picture
+from edgead_runtime.manifest import Precision
 from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, FlavourName, TensorRT, load
 from edgead_runtime.tensorrt.builder import Plan, build_plan, check_options
@@ -89,6 +90,7 @@ def build_engine(
     options: BuildOptions | None = None,
     *,
     graph: GraphName | None = None,
+    precision: Precision = "fp32",
     into_cache: bool = False,
     pictures: Path | None = None,
     unchecked: bool = False,
@@ -101,6 +103,7 @@ def build_engine(
         flavour: ``tensorrt`` for the GPU that is here, ``tensorrt-rtx`` for those that the options name.
         options: How.
         graph: Which graph of the bundle; by default the one that a detector would run.
+        precision: Of the bundle's file; TensorRT computes in that of the file.
         into_cache: Write into the cache even where the bundle is a folder.
         pictures: Folder of pictures to compare on; by default a few of the distribution's own.
         unchecked: Do not compare the engine with ONNX Runtime. One that is built ahead of time never is.
@@ -115,15 +118,16 @@ def build_engine(
     options = options or BuildOptions()
     kind, trt, here = check_can_build(flavour, options)
     bundle = open_encoder(source)
-    name, precision, model = _graph_of(bundle, graph)
+    name, model = _graph_of(bundle, graph, precision)
     checked = [] if unchecked or kind.ahead_of_time else gate_pictures(pictures)
     if checked:
         check_reference()
     plan = _build_with_times(trt, kind, model, options, here, progress)
     place = None if bundle.path is None else str(bundle.path)
     command = rebuild_command(place, kind, options)
-    rebuild = command if graph is None else f"{command} --graph {graph}"
-    record = make_record(kind, trt, here, name, precision, model, plan, options, rebuild)
+    command += "" if graph is None else f" --graph {graph}"
+    command += "" if precision == "fp32" else f" --precision {precision}"
+    record = make_record(kind, trt, here, name, precision, model, plan, options, command)
     if checked:
         progress("Comparing with ONNX Runtime", 0.0)
         parity = _compare(bundle, TensorRtEngine(trt, kind, open_device(), plan.data, record), name, checked)
@@ -179,12 +183,19 @@ def _compare(
         return compare(reference, tested, pictures, built.precision, built.options.bank_blocks[1])
 
 
-def _graph_of(bundle: EncoderBundle, graph: GraphName | None) -> tuple[GraphName, str, bytes]:
+def _graph_of(
+    bundle: EncoderBundle, graph: GraphName | None, precision: Precision
+) -> tuple[GraphName, bytes]:
     frame = bundle.manifest.frame
-    if graph == "frame" or (graph is None and frame is not None):
-        data = bundle.read_frame_graph()
-        return "frame", "fp32" if frame is None else frame.precision, data
-    return "encoder", "fp32", bundle.read_model()
+    fused = frame is not None and frame.precision == precision
+    if graph == "frame" or (graph is None and fused):
+        if frame is not None and not fused:
+            raise BundleError(
+                f"the frame graph of {bundle.source} is in {frame.precision}, not in {precision}",
+                f"Build it in {frame.precision}, or the encoder alone (--graph encoder).",
+            )
+        return "frame", bundle.read_frame_graph()
+    return "encoder", bundle.read_model(precision)
 
 
 def _build_with_times(
