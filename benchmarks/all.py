@@ -18,10 +18,11 @@ from pathlib import Path
 
 from edgead_runtime.files import write_atomic
 
-from benchmarks import latency, plots, scaling
+from benchmarks import encoder_graphs, latency, plots, scaling
 from benchmarks.baselines.ways import WAYS
 from benchmarks.common import OUT, machine, save
 from benchmarks.documents import fill
+from benchmarks.work import ALL_BLOCKS
 from edgead.jobs.bench.machine import describe_machine
 from edgead.jobs.bench.statistics import spread
 
@@ -130,6 +131,16 @@ def cameras(amount: Amount, images: Path) -> str:
     return text
 
 
+def graphs(amount: Amount, _images: Path) -> str:
+    """Ways to write the encoder's graph."""
+    return encoder_graphs.report(448, ALL_BLOCKS, amount.scaling_frames)
+
+
+def settings(amount: Amount, _images: Path) -> str:
+    """ONNX Runtime's session options."""
+    return encoder_graphs.report_settings(448, ALL_BLOCKS, amount.scaling_frames)
+
+
 def _where(frames: int) -> str:
     facts = describe_machine()
     load = "" if facts.load is None else f", load {facts.load:.1f} at the end"
@@ -143,6 +154,8 @@ PARTS: dict[str, Part] = {
     "resolution": resolutions,
     "bank": banks,
     "cameras": cameras,
+    "encoder-graphs": graphs,
+    "encoder-settings": settings,
 }
 
 
@@ -172,10 +185,11 @@ def main() -> None:
         text = PARTS[name](amount, images)
         if options.docs:
             picture = images / f"{name.replace('-', '_')}.png"
-            IMAGES.mkdir(exist_ok=True)
-            shutil.copyfile(picture, IMAGES / picture.name)
-            image = f"![{name}](benchmarks/{picture.name})"
-            page = fill(PAGE.read_text(encoding="utf-8"), name, f"{image}\n\n{text}")
+            if picture.is_file():  # a table alone has none
+                IMAGES.mkdir(exist_ok=True)
+                shutil.copyfile(picture, IMAGES / picture.name)
+                text = f"![{name}](benchmarks/{picture.name})\n\n{text}"
+            page = fill(PAGE.read_text(encoding="utf-8"), name, text)
             write_atomic(PAGE, page.encode())
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from edgead_runtime import Detector, Encoder, get_recipe
-from edgead_runtime.engines import EnginePrecision
 from edgead_runtime.enrollment import ignore_progress
+from edgead_runtime.manifest import Precision
 
 from benchmarks.baselines.ways import WAYS
 from benchmarks.common import OUT, encoder_bundle, machine, real_frames, save, table
@@ -60,9 +60,7 @@ def resolution_table(found: dict[str, Any]) -> str:
     return table(["median ms at", *(f"{resolution}" for resolution in found["resolutions"])], rows)
 
 
-def by_references(
-    counts: Sequence[int], engine: str, precision: EnginePrecision, frames: int
-) -> dict[str, Any]:
+def by_references(counts: Sequence[int], engine: str, precision: Precision, frames: int) -> dict[str, Any]:
     """Times of detectors with banks of different sizes that share one encoder."""
     bundle = encoder_bundle(_BANK_RESOLUTION, (ALL_BLOCKS,), fuse=True)
     paths = _enroll_banks(bundle, counts)
@@ -126,7 +124,7 @@ def bank_table(found: dict[str, Any]) -> str:
     return table(["references", "vectors", "search ms", "total ms", "times the first"], rows)
 
 
-def by_cameras(counts: Sequence[int], engine: str, precision: EnginePrecision, frames: int) -> dict[str, Any]:
+def by_cameras(counts: Sequence[int], engine: str, precision: Precision, frames: int) -> dict[str, Any]:
     """Latency and frames a second of so many cameras, each with a detector; one encoder for all."""
     job = job_for(_BANK_RESOLUTION)
     shown = real_frames(count=8)

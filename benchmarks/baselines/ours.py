@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 from edgead_runtime import Detector
-from edgead_runtime.engines import EnginePrecision
+from edgead_runtime.manifest import Precision
 
 from benchmarks.baselines.job import Frame, Inspect, Inspected, Job
 
 
 def make(
-    job: Job, *, engine: str, precision: EnginePrecision = "fp32", fused: bool = True, area: bool = False
+    job: Job, *, engine: str, precision: Precision = "fp32", fused: bool = True, area: bool = False
 ) -> Inspect:
     """A detector, loaded as a line loads it; by the frame graph unless told otherwise."""
     path = job.area_detector if area else job.detector

@@ -26,6 +26,7 @@ from edgead.cli.recipes import recipes
 from edgead.cli.screen import screen
 from edgead.cli.tune import EXPLANATION as TUNE_EXIT_CODES
 from edgead.cli.tune import tune
+from edgead.cli.verify import verify
 
 
 class _Commands(TyperGroup):
@@ -70,6 +71,7 @@ app.command(epilog=exit_codes.EXPLANATION)(detect)
 app.command(epilog=exit_codes.EXPLANATION)(screen)
 app.command("eval", cls=SeveralValues, epilog=exit_codes.EXPLANATION)(evaluate)
 app.command(epilog=exit_codes.EXPLANATION)(demo)
+app.command(epilog=exit_codes.EXPLANATION)(verify)
 app.command()(bench)
 app.command(epilog=TUNE_EXIT_CODES)(tune)
 app.command()(recipes)

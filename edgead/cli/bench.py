@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgead.cli.options import Engine, EnginePrecision, Json, Overwrite, Precision, Quiet, Threads
+from edgead.cli.options import Engine, EnginePrecision, Index, Json, Overwrite, Precision, Quiet, Threads
 from edgead.cli.terminal import Terminal
 
 
@@ -31,6 +31,7 @@ def bench(
     engine: Engine = "auto",
     precision: Precision = EnginePrecision.FP32,
     threads: Threads = None,
+    index: Index = "auto",
     frames: Annotated[int, typer.Option(help="Frames that are timed, one after another.")] = 200,
     warm_up: Annotated[int, typer.Option(help="Frames before the first that is timed.")] = 20,
     compare: Annotated[
@@ -38,7 +39,8 @@ def bench(
         typer.Option(
             metavar="OPTIONS",
             help='Measure another setting in turns with this one, such as "--engine onnxruntime", '
-            '"--precision bf16", "--threads 1" or "--detector other.edgead"; may be repeated.',
+            '"--precision bf16", "--threads 1", "--index exact" or '
+            '"--detector other.edgead"; may be repeated.',
         ),
     ] = None,
     any_size: Annotated[
@@ -77,6 +79,7 @@ def bench(
             engine=engine,
             precision=precision.value,
             threads=threads,
+            index=index,
             any_size=any_size,
         ),
         pictures=tuple(pictures or ()),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgead.cli import exit_codes
-from edgead.cli.options import Engine, EnginePrecision, Json, Overwrite, Precision, Quiet, Threads
+from edgead.cli.options import Engine, EnginePrecision, Index, Json, Overwrite, Precision, Quiet, Threads
 from edgead.cli.terminal import Terminal, warn_passed_over
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def detect(
     engine: Engine = "auto",
     precision: Precision = EnginePrecision.FP32,
     threads: Threads = None,
+    index: Index = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -91,10 +92,13 @@ def detect(
         engine=engine,
         threads=threads,
         precision=precision.value,
+        index=index,
         any_size=any_size,
         budget_ms=budget,
         cascade=cascade,
     ) as detector:
+        if detector.index.measured:
+            terminal.say(f"Index {detector.index.index}: {detector.index.reason}.")
         if budget is not None:
             for note in detector.budget_notes:
                 terminal.warn(note)

@@ -41,6 +41,14 @@ class Morphology(str, Enum):
     TWO_D = "2d"
 
 
+class KeepAs(str, Enum):
+    """Choices of ``--keep-as``."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
 _FROM_RECIPE = "the recipe's"
 
 
@@ -96,6 +104,19 @@ def enroll(
     smoothing: Annotated[
         float | None,
         typer.Option(help="Smoothing of the anomaly map, sigma in pixels.", show_default=_FROM_RECIPE),
+    ] = None,
+    coreset: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE|COUNT",
+            help="Keep only the patches of the good pictures that stand for the others best: a share such "
+            "as 0.25, or a number such as 8000.",
+            show_default="all",
+        ),
+    ] = None,
+    keep_as: Annotated[
+        KeepAs | None,
+        typer.Option(help="What patches are kept in; int8 quarters the file.", show_default=_FROM_RECIPE),
     ] = None,
     settings: RecipeSettings = None,
     auto: Annotated[
@@ -160,6 +181,8 @@ def enroll(
         "mask_morphology": mask_morphology and mask_morphology.value,
         "top_fraction": top_fraction,
         "smoothing_sigma_px": smoothing,
+        "coreset": coreset,
+        "keep_as": keep_as and keep_as.value,
     }
     changes = area | {name: value for name, value in options.items() if value is not None}
     changes.update(parse_settings(settings))
@@ -204,12 +227,15 @@ def say_choice(terminal: Terminal, choice: Choice) -> None:
 def say_enrollment(terminal: Terminal, detector: Detector, plan: EnrollmentPlan) -> None:
     """Print what was enrolled and what a person should know of it."""
     from edgead_runtime.calibration import explain
+    from edgead_runtime.coreset import words
 
     from edgead.wording import count_of, mask_sentence
 
     terminal.say(f"Enrolled {count_of(len(detector.references), 'good picture')} in {plan.out}.")
     terminal.say(mask_sentence(detector.mask, detector.recipe.background_weight))
     terminal.say(explain(detector.calibration))
+    for record in detector.coreset:
+        terminal.say(f"Kept {detector.rows:,} of {record.rows:,} patches: {words(record)}.")
     for note in detector.notes:
         terminal.say(f"Note: {note}")
     terminal.say(f"Look at {plan.sheet}: it shows every good picture and what of it is masked or cut off.")
@@ -227,6 +253,8 @@ def _summary(detector: Detector, plan: EnrollmentPlan, choice: Choice | None) ->
         "recipe": asdict(detector.recipe),
         "mask": to_builtins(detector.mask),
         "calibration": to_builtins(detector.calibration),
+        "patches": detector.rows,
+        "coreset": to_builtins(detector.coreset),
         "notes": list(detector.notes),
         "official_weights": detector.provenance.official_weights,
         "auto": None if choice is None else as_data(choice),

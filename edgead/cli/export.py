@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgead.cli.options import Json, Overwrite, Quiet, parse_layers
+from edgead.cli.gate_words import say_gates
+from edgead.cli.options import Json, Overwrite, Quiet, parse_layers, parse_names
 from edgead.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -71,6 +72,30 @@ def export(
             help="Also write frame.onnx, a whole frame as one graph; detectors then run that.",
         ),
     ] = False,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="fp32 (always there), int8, fp16 (for GPUs) and bf16; repeat it or separate by commas. What "
+            "does not inspect as fp32 does is left out.",
+            show_default="fp32",
+        ),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Good pictures of the part: int8 is calibrated and every precision judged on them.",
+            show_default="the parity pictures",
+        ),
+    ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Pictures in good/ and folders of defects, or one object of a data set: precisions must "
+            "keep their AUROC, too.",
+        ),
+    ] = None,
     fit: Annotated[
         Fit,
         typer.Option(help="crop: the papers' rule, aspect kept; stretch: squeeze the whole frame in."),
@@ -105,6 +130,7 @@ def export(
     from edgead_export.resolution import parse_resolution
 
     from edgead.jobs.bundle_folder import check_bundle_folder
+    from edgead.jobs.labelled_pictures import read_labelled
 
     terminal = Terminal(quiet=quiet, as_json=as_json)
     target = out or Path(f"{backbone}_{res.replace(' ', '')}")
@@ -116,8 +142,13 @@ def export(
     if blocks:
         spec.check_layers(blocks)
     build = None if engine is None else _check_engine(engine, sm or [])
+    truth = None if labelled is None else read_labelled(labelled)
     terminal.step("loading torch")
-    from edgead_export.export import ExportOptions, export_encoder
+    from edgead_export.export import ExportOptions, check_precisions, export_encoder
+
+    precisions = check_precisions(parse_names(precision or []))
+    if calibrate is not None or truth is not None:
+        check_judged(precisions)
 
     outcome = export_encoder(
         ExportOptions(
@@ -132,6 +163,9 @@ def export(
             opset=opset,
             dynamic_batch=dynamic_batch,
             fuse=fuse,
+            precisions=precisions,
+            calibration_images=calibrate,
+            labelled=truth,
             parity_images=parity_images,
             overwrite=overwrite,
             progress=not quiet,
@@ -140,6 +174,7 @@ def export(
         note=terminal.warn,
     )
     say_parity(terminal, outcome.parity)
+    say_gates(terminal, outcome.parity.gates)
     terminal.say(f"Wrote {outcome.path} in {outcome.seconds:.0f} s.")
     built = None if build is None else _build(terminal, target, *build)
     terminal.say(
@@ -169,6 +204,21 @@ def _build(terminal: Terminal, bundle: Path, flavour: FlavourName, options: Buil
     for line in built.lines():
         terminal.say(line)
     return {"plan": str(built.path), "record": to_builtins(built.record)}
+
+
+def check_judged(precisions: tuple[str, ...]) -> None:
+    """Refuse pictures that nothing would be judged on.
+
+    Raises:
+        EdgeadError: Only fp32 is asked for.
+    """
+    from edgead_runtime.errors import EdgeadError
+
+    if precisions == ("fp32",):
+        raise EdgeadError(
+            "--calibrate and --labelled judge other precisions than fp32",
+            "Add, for example, --precision int8.",
+        )
 
 
 def say_parity(terminal: Terminal, report: ParityReport) -> None:

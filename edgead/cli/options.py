@@ -33,15 +33,27 @@ class EnginePrecision(str, Enum):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    INT8 = "int8"
+    FP16 = "fp16"
 
 
 Precision = Annotated[
     EnginePrecision,
-    typer.Option(help="bf16: faster where the processor has it; scores change a little."),
+    typer.Option(
+        help="bf16: faster where the processor has it. int8 and fp16 (for GPUs): where the encoder was "
+        "exported with them. Scores change a little."
+    ),
 ]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads of the engine.", show_default="the engine's choice"),
+]
+Index = Annotated[
+    str,
+    typer.Option(
+        help="How the bank is searched: auto (what measures fastest here without changing scores), exact, "
+        "clusters or hnsw."
+    ),
 ]
 RecipeName = Annotated[
     str, typer.Option(help="Method (`edgead recipes` lists them), or a TOML file of your own.")
@@ -64,6 +76,11 @@ def parse_layers(texts: list[str]) -> tuple[int, ...]:
             f"--layers {','.join(texts)} is not a list of block numbers such as 9 or 6,9"
         )
     return tuple(int(name) for name in names)
+
+
+def parse_names(texts: list[str]) -> tuple[str, ...]:
+    """``["fp32,int8", "fp16"]`` -> ``("fp32", "int8", "fp16")``."""
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
 
 
 def parse_settings(texts: list[str] | None) -> dict[str, Any]:

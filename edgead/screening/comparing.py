@@ -6,7 +6,8 @@ import numpy as np
 from edgead_runtime import Result
 from edgead_runtime.batch_zero_shot import BatchTokens, batch_distances
 from edgead_runtime.masking import Mask
-from edgead_runtime.pipeline import Clock, PatchDistances, Pipeline
+from edgead_runtime.patch_distances import PatchDistances
+from edgead_runtime.pipeline import Clock, Pipeline
 from edgead_runtime.pipeline import make_result as result_from
 from numpy.typing import NDArray
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
-import onnx
-from edgead_runtime.files import atomic_folder, sha256_bytes
-from edgead_runtime.frame_graph import block_rows_for
+from edgead_runtime.agreement import LabelledPictures
+from edgead_runtime.files import atomic_folder
+from edgead_runtime.images import Picture
 from edgead_runtime.manifest import (
     ENCODER_SCHEMA_VERSION,
     AttentionOutput,
-    EncoderFile,
     EncoderInput,
     EncoderManifest,
     FeatureOutput,
     Fit,
-    FrameFile,
     Interpolation,
     Precision,
     Preprocess,
@@ -33,12 +30,12 @@ from edgead_runtime.manifest import (
 
 from edgead_export._version import __version__
 from edgead_export.backbones import BackboneSpec, get_backbone
+from edgead_export.bundle_files import BundleFiles
 from edgead_export.encoder_module import ATTENTION_OUTPUT, PatchEncoder, feature_output
 from edgead_export.errors import PrecisionError
-from edgead_export.frame_parity import compare_frame
-from edgead_export.fusing import fuse, fused_feature
 from edgead_export.parity import ParityReport, compare, parity_pictures
 from edgead_export.parity_picture import draw_parity
+from edgead_export.precisions.offering import GatePictures, Offer, Offering, offer_all
 from edgead_export.resolution import Resolution, parse_resolution
 from edgead_export.tracing import (
     DEFAULT_OPSET,
@@ -53,8 +50,6 @@ from edgead_export.weights.sources import LoadedWeights, load_weights
 
 Say = Callable[[str], None]
 
-_FILE_NAME = "encoder.onnx"
-_FRAME_FILE_NAME = "frame.onnx"
 # Asked as modules: onnxruntime comes in several distributions.
 _TOOLS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 
@@ -72,7 +67,12 @@ class ExportOptions:
     attention: bool = False
     weights: str = "auto"
     """``auto``, ``hub``, ``standin`` or a file."""
-    precision: str = "fp32"
+    precisions: tuple[str, ...] = ("fp32",)
+    """What to offer. The fp32 file is always there; bf16 is judged and has no file."""
+    calibration_images: Path | None = None
+    """Good pictures of the part, which int8 is calibrated on and every precision judged on."""
+    labelled: LabelledPictures | None = None
+    """Pictures whose truth is known: the AUROC is judged as well."""
     fit: Fit = "crop"
     resize: Interpolation = "bicubic-antialias"
     """The papers', or a cheaper one; detectors resize their good pictures and their frames alike."""
@@ -98,9 +98,7 @@ class ExportOutcome:
     seconds: float
 
 
-# A later precision is one more entry: it makes its graph from the fp32 one.
-PRECISIONS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {"fp32": lambda traced: traced}
-_PLANNED = ("fp16", "int8")
+PRECISIONS = get_args(Precision)
 
 
 def export_encoder(
@@ -126,7 +124,7 @@ def export_encoder(
 
     spec = get_backbone(options.backbone)
     resolution = parse_resolution(options.resolution, spec.patch_size)
-    _check_precision(options.precision)
+    precisions = check_precisions(options.precisions)
     check_opset(options.opset)
     if options.layers:
         spec.check_layers(options.layers)
@@ -137,7 +135,9 @@ def export_encoder(
     with atomic_folder(options.out, overwrite=options.overwrite) as folder:
         stage("weights")
         weights = load_weights(spec, options.weights, warn=say, progress=options.progress)
-        manifest, report = build_bundle(folder, spec, weights, resolution, options, stage=stage)
+        manifest, report = build_bundle(
+            folder, spec, weights, resolution, options, precisions, stage=stage, note=say
+        )
     return ExportOutcome(options.out, manifest, report, tuple(notes), time.monotonic() - started)
 
 
@@ -147,10 +147,14 @@ def build_bundle(
     weights: LoadedWeights,
     resolution: Resolution,
     options: ExportOptions,
+    precisions: Sequence[Precision] = ("fp32",),
     *,
     stage: Say = lambda _: None,
+    note: Say = lambda _: None,
 ) -> tuple[EncoderManifest, ParityReport]:
-    """Trace, check and compare, then fill ``folder``. Nothing is written unless the file agrees.
+    """Trace, check and compare, then fill ``folder``.
+
+    Nothing is written unless the fp32 file agrees; of the other precisions, those are that pass the gate.
 
     Raises:
         WeightsError: The weights do not fit the backbone.
@@ -170,63 +174,64 @@ def build_bundle(
         position_rule=weights.position_rule,
     )
     stage("tracing")
-    model = PRECISIONS[options.precision](
-        trace(encoder, size, opset=options.opset, dynamic_batch=options.dynamic_batch)
-    )
+    model = trace(encoder, size, opset=options.opset, dynamic_batch=options.dynamic_batch)
     draft = _draft_manifest(spec, weights, size, layers, options)
+    metadata = _metadata(draft)
     stage("checking")
-    onnx_file = finish(model, _metadata(draft))
+    reference = finish(model, metadata)
     stage("parity")
-    report, maps = compare(encoder, onnx_file, draft, pictures, options.precision)
+    report, maps = compare(encoder, reference, draft, pictures)
     report.require_passed()
-    frame_file = b""
+    files = BundleFiles(draft, metadata, pictures)
+    files.add("fp32", reference)
     if options.fuse:
         stage("fusing")
-        frame_file = finish(fuse(model, draft), {**_metadata(draft), "edgead.graph": "frame"})
-        report = replace(report, frame=compare_frame(frame_file, onnx_file, draft, pictures))
+        report = replace(report, frame=files.add_frame("fp32", model, reference))
         report.require_passed()
+    offers: list[Offer] = []
+    if others := [precision for precision in precisions if precision != "fp32"]:
+        gate_pictures = _gate_pictures(options, pictures, others, note)
+        offering = Offering(model, reference, draft, lambda made: finish(made, metadata), gate_pictures)
+        offers = offer_all(others, offering, stage=stage, note=note)
+        report = replace(report, gates=tuple(gate for offer in offers for gate in offer.reports))
+    for offer in offers:
+        files.add_offer(offer, fuse=options.fuse)
     stage("writing")
-    manifest = msgspec.structs.replace(
-        draft,
-        files=[
-            EncoderFile(
-                precision=_check_precision(options.precision),
-                path=_FILE_NAME,
-                sha256=sha256_bytes(onnx_file),
-                bytes=len(onnx_file),
-            )
-        ],
-        frame=_frame_entry(draft, frame_file, options) if options.fuse else None,
-    )
-    (folder / _FILE_NAME).write_bytes(onnx_file)
-    if options.fuse:
-        (folder / _FRAME_FILE_NAME).write_bytes(frame_file)
+    manifest = files.write(folder)
     (folder / "parity.json").write_bytes(report.to_json())
     drawn = BytesIO()
-    draw_parity(report, maps).save(drawn, "PNG")
+    worst = [(offer.reports[0], offer.worst) for offer in offers if offer.worst is not None]
+    draw_parity(report, maps, worst).save(drawn, "PNG")
     (folder / "parity.png").write_bytes(drawn.getvalue())
     (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     return manifest, report
 
 
-def _frame_entry(manifest: EncoderManifest, data: bytes, options: ExportOptions) -> FrameFile:
-    return FrameFile(
-        precision=_check_precision(options.precision),
-        path=_FRAME_FILE_NAME,
-        sha256=sha256_bytes(data),
-        bytes=len(data),
-        layer=fused_feature(manifest).layer,
-        block_rows=block_rows_for(math.prod(manifest.grid)),
+def _gate_pictures(
+    options: ExportOptions, bundled: Sequence[Picture], precisions: Sequence[Precision], note: Say
+) -> GatePictures:
+    """The user's good pictures, or those of the parity report."""
+    if options.calibration_images is not None:
+        pictures = parity_pictures(options.calibration_images)
+        return GatePictures.of(pictures, one_part=True, labelled=options.labelled)
+    if "int8" in precisions:
+        note("int8 is calibrated on the parity pictures; good pictures of your own (--calibrate) fit better.")
+    return GatePictures.of(bundled, one_part=False, labelled=options.labelled)
+
+
+def check_precisions(names: Sequence[str]) -> tuple[Precision, ...]:
+    """The precisions of these names, fp32 first and each once.
+
+    Raises:
+        PrecisionError: There is no such precision.
+    """
+    for name in names:
+        if name not in PRECISIONS:
+            raise PrecisionError(f"unknown precision '{name}'", f"Choose from: {', '.join(PRECISIONS)}.")
+    checked: tuple[Precision, ...] = msgspec.convert(
+        tuple(dict.fromkeys(("fp32", *names))), tuple[Precision, ...]
     )
-
-
-def _check_precision(precision: str) -> Precision:
-    if precision in PRECISIONS:
-        checked: Precision = msgspec.convert(precision, Precision)
-        return checked
-    if precision in _PLANNED:
-        raise PrecisionError(f"precision {precision} is not there yet", "Export fp32.")
-    raise PrecisionError(f"unknown precision '{precision}'", f"Choose from: {', '.join(PRECISIONS)}.")
+    return checked
 
 
 def _draft_manifest(
@@ -274,7 +279,7 @@ def _metadata(manifest: EncoderManifest) -> dict[str, str]:
     same bytes and thereby the same fingerprint.
     """
     facts: dict[str, Any] = msgspec.to_builtins(manifest)
-    for field in ("files", "frame", "created", "tools"):
+    for field in ("files", "frames", "created", "tools"):
         del facts[field]
     return {
         "edgead": msgspec.json.encode(facts).decode(),

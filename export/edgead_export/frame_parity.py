@@ -12,7 +12,7 @@ from edgead_runtime.bank import normalize
 from edgead_runtime.engines import Array, Engine, EngineOptions, create_engine
 from edgead_runtime.images import Picture
 from edgead_runtime.index import nearest_distances
-from edgead_runtime.manifest import EncoderManifest
+from edgead_runtime.manifest import EncoderManifest, Precision
 from edgead_runtime.preprocess import Preprocessor
 from edgead_runtime.scoring import image_score
 from numpy.typing import NDArray
@@ -50,27 +50,39 @@ class FrameParity:
 
 
 def compare_frame(
-    frame_file: bytes, encoder_file: bytes, manifest: EncoderManifest, pictures: Sequence[Picture]
+    frame_file: bytes,
+    encoder_file: bytes,
+    manifest: EncoderManifest,
+    pictures: Sequence[Picture],
+    precision: Precision = "fp32",
 ) -> FrameParity:
     """Run the frame graph and the stages on the pictures, as the runtime does, and compare.
+
+    Graph and stages normalize a frame with other roundings (1e-7). In front of a quantizer that is now and
+    then a whole level, so that features of a smaller precision are not the same twice. What is put around
+    such an encoder is compared for the features that the graph itself gives.
 
     Args:
         frame_file: The file under test.
         encoder_file: The encoder by itself, which was compared with torch.
         manifest: Of the encoder; its files are not looked at.
         pictures: At least two; each is compared with all the others.
+        precision: Of both files.
     """
+    options = EngineOptions(precision="int8" if precision == "int8" else "fp32")
     preprocess = Preprocessor(manifest.input, manifest.preprocess, manifest.patch_size)
     feature = fused_feature(manifest)
-    with create_engine(encoder_file, "onnxruntime", EngineOptions()) as engine:
+    with create_engine(encoder_file, "onnxruntime", options) as engine:
         runs = [engine.run({manifest.input.name: preprocess(picture.frame)[None]}) for picture in pictures]
     tokens = [normalize(_floats(outputs, feature.name)[0]) for outputs in runs]
     rows = []
-    with create_engine(frame_file, "onnxruntime", EngineOptions()) as engine:
+    with create_engine(frame_file, "onnxruntime", options) as engine:
         for index, picture in enumerate(pictures):
             bank = [others for number, others in enumerate(tokens) if number != index]
-            distances = nearest_distances(tokens[index], bank).reshape(manifest.grid)
             outputs = _run(engine, preprocess.resize(picture.frame), bank, manifest)
+            given = _floats(outputs, feature.name)[0]
+            query = tokens[index] if precision == "fp32" else normalize(given)
+            distances = nearest_distances(query, bank).reshape(manifest.grid)
             size = manifest.input.height, manifest.input.width
             score = image_score(distances, frame_graph.TOP_FRACTION)
             drawn = make_map(distances, size, _SIGMA_PX)

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from edgead_runtime.agreement import GateReport, rank_correlation
 from edgead_runtime.engines import EngineOptions, create_engine
 from edgead_runtime.images import Picture, decode_picture, find_pictures, read_picture
 from edgead_runtime.manifest import EncoderManifest
@@ -88,6 +89,8 @@ class ParityReport:
     rows: tuple[OutputParity, ...]
     frame: FrameParity | None = None
     """Of the frame graph with the stages, where one was made."""
+    gates: tuple[GateReport, ...] = ()
+    """Of the other precisions with fp32, those that are not offered as well."""
 
     def to_json(self) -> bytes:
         """The report as indented JSON."""
@@ -107,14 +110,24 @@ class ParityReport:
                 f"score error {self.score_error_max:.2%} (limit {self.limits.score_error_max:.1%})",
                 "Nothing was written. Try another torch or ONNX Runtime release, or report this.",
             )
-        if self.frame is not None and not self.frame.passed:
-            raise ParityError(
-                f"the frame graph does not agree with the stages: distances differ by up to "
-                f"{self.frame.distance_error_max:.1e}, scores by {self.frame.score_error_max:.1e} (limit "
-                f"{self.frame.distance_limit:.0e}), maps by {self.frame.map_error_max:.1e} (limit "
-                f"{self.frame.map_limit:.0e})",
-                "Nothing was written. Export without --fuse, or report this.",
-            )
+        if self.frame is not None:
+            require_same_frame(self.frame)
+
+
+def require_same_frame(frame: FrameParity) -> None:
+    """Refuse a frame graph that does not compute what the stages do.
+
+    Raises:
+        ParityError: A limit is broken.
+    """
+    if not frame.passed:
+        raise ParityError(
+            f"the frame graph does not agree with the stages: distances differ by up to "
+            f"{frame.distance_error_max:.1e}, scores by {frame.score_error_max:.1e} (limit "
+            f"{frame.distance_limit:.0e}), maps by {frame.map_error_max:.1e} (limit "
+            f"{frame.map_limit:.0e})",
+            "Nothing was written. Export without --fuse, or report this.",
+        )
 
 
 def parity_pictures(folder: Path | None = None) -> list[Picture]:
@@ -278,18 +291,3 @@ def _distances(tokens: list[Floats]) -> list[Floats]:
 def _image_score(distances: Floats) -> float:
     top = max(1, int(_TOP_FRACTION * distances.size))
     return float(np.sort(distances)[-top:].mean())
-
-
-def rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's: Pearson's over ranks, ties sharing their mean rank. 1 where both are constant."""
-    ranks = [_ranks(values) for values in (first, second)]
-    spread = [float(rank.std()) for rank in ranks]
-    if min(spread) == 0:
-        return float(spread[0] == spread[1])
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-
-
-def _ranks(values: Floats) -> NDArray[np.float64]:
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mean_rank: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
-    return mean_rank[group.reshape(-1)]

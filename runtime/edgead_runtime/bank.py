@@ -14,6 +14,7 @@ from edgead_runtime.encoder import PatchFeatures
 from edgead_runtime.images import Frame, Picture, frame_digest
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.subspace import Moments
+from edgead_runtime.token_storage import rounded
 from edgead_runtime.views import View
 
 Added = Literal["enrollment", "add_good"]
@@ -40,6 +41,8 @@ class Reference:
     added: Added = "enrollment"
     moments: tuple[Moments, ...] = ()
     """Of all views, for each layer, where a subspace is kept instead of the patches."""
+    kept: tuple[NDArray[np.int32], ...] = ()
+    """For each layer which of the V * N patches ``tokens`` has, ascending; empty where it has them all."""
     alignment: Alignment | None = None
     """To the first reference, where the recipe aligns at enrolment and this is not the first."""
 
@@ -51,7 +54,13 @@ class Reference:
 
     @property
     def as_taken(self) -> Layers:
-        """The patches of the picture as it was taken, ``[N, D]`` a layer."""
+        """The patches of the picture as it was taken, ``[N, D]`` a layer.
+
+        Raises:
+            ValueError: Not all of them are kept.
+        """
+        if self.kept or not self.tokens:
+            raise ValueError("not all patches are kept")
         return tuple(tokens[: self.patches] for tokens in self.tokens)
 
 
@@ -115,7 +124,7 @@ def embed_reference(
     keep_tokens = recipe.head == "bank"
     return Reference(
         picture=picture.stored(),
-        tokens=tokens if keep_tokens else (),
+        tokens=tuple(rounded(of_layer, recipe.keep_as) for of_layer in tokens) if keep_tokens else (),
         moments=() if keep_tokens else tuple(map(Moments.of, tokens)),
         mask=mask,
         patches=len(as_taken.tokens),

@@ -18,7 +18,7 @@ from edgead_runtime.calibration import by_hand, check_rate, check_threshold
 from edgead_runtime.detector_bundle import LoadedBundle, read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines import Device, EnginePrecision
+from edgead_runtime.engines import Device
 from edgead_runtime.enrollment import (
     Progress,
     calibrate_memory,
@@ -32,10 +32,18 @@ from edgead_runtime.errors import BundleError, EdgeadError, EnrollmentError, Fra
 from edgead_runtime.explanation import Explanation, check_explainable, explain
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
-from edgead_runtime.manifest import Calibration, MaskDecision, Tuning
+from edgead_runtime.index import AUTO, EXACT, check_index
+from edgead_runtime.index_choice import IndexChoice, choose_index
+from edgead_runtime.manifest import Calibration, CoresetRecord, MaskDecision, Precision, Tuning
 from edgead_runtime.memory import Memory
 from edgead_runtime.notes import enrollment_notes
-from edgead_runtime.persistence import check_encoder, load_references, locate_encoder, save_detector
+from edgead_runtime.persistence import (
+    check_encoder,
+    load_coreset,
+    load_references,
+    locate_encoder,
+    save_detector,
+)
 from edgead_runtime.pipeline import Inspection, Pipeline, inspect
 from edgead_runtime.presets import find_recipe
 from edgead_runtime.recipe import Recipe, recipe_from_dict
@@ -51,6 +59,14 @@ class _State:
     calibration: Calibration
     bank: BlockedBank | None
     """The memory as the frame graph searches it, where the method goes that way."""
+
+    @classmethod
+    def of(cls, memory: Memory, calibration: Calibration, bank: BlockedBank | None) -> _State:
+        """With the bank's own references, so that their patches are in memory once."""
+        return cls(memory if bank is None else memory.of(bank.references), calibration, bank)
+
+
+_SEARCHED_EXACTLY = IndexChoice(EXACT, "as enrolled")
 
 
 class Detector:
@@ -74,9 +90,12 @@ class Detector:
         *,
         owns_encoder: bool = False,
         any_size: bool = False,
+        index: IndexChoice = _SEARCHED_EXACTLY,
     ) -> None:
         self._pipeline = pipeline
-        self._state = _State(memory, calibration, bank_for(pipeline, memory))
+        self._state = _State.of(memory, calibration, bank_for(pipeline, memory))
+        self.index = index
+        """How the bank is searched, and why."""
         self._lock = threading.Lock()
         self._owns_encoder = owns_encoder
         self._loaded_by: Callable[[], Detector] | None = None
@@ -132,7 +151,7 @@ class Detector:
             pipeline = Pipeline(loaded, chosen, decide_mask(loaded, chosen, as_taken, (height, width)))
             memory = fill_memory(pipeline, pictures, as_taken, progress)
             calibration = calibrate_memory(pipeline, memory, held_out, false_alarm_rate, progress)
-        detector = cls(pipeline, memory, calibration, owns_encoder=owned)
+        detector = cls(pipeline, memory.condensed, calibration, owns_encoder=owned)
         if threshold is not None:
             detector.set_threshold(threshold)
         return detector
@@ -146,8 +165,9 @@ class Detector:
         engine: str = "auto",
         device: Device | None = None,
         threads: int | None = None,
-        precision: EnginePrecision = "fp32",
+        precision: Precision = "fp32",
         fused: bool = True,
+        index: str = AUTO,
         any_size: bool = False,
         foreground_only: bool = True,
         budget_ms: float | None = None,
@@ -164,6 +184,9 @@ class Detector:
             threads: See :meth:`Encoder.load`.
             precision: See :meth:`Encoder.load`.
             fused: See :meth:`Encoder.load`.
+            index: How the bank is searched: ``exact``, a name of :data:`edgead_runtime.index.INDEXES`, or
+                ``auto`` for what measures fastest here without changing image scores. With another than
+                ``exact`` a frame goes by the stages.
             any_size: Accept frames of another size than the references.
             foreground_only: Search for the patches inside the mask alone, where the recipe deletes others.
             budget_ms: What a frame may take at p99: the detector takes a faster setting while it must, see
@@ -177,15 +200,18 @@ class Detector:
             EncoderNotFoundError: Its encoder is neither embedded nor where it was.
             EncoderMismatchError: The encoder given is another one.
             EngineUnavailableError: No engine for that device is installed.
+            IndexUnavailableError: The index is unknown, not installed, or not what the recipe asks for.
             EdgeadError: The budget is not a finite number above 0, or given with ``cascade``.
         """
         path = Path(path)
+        check_index(index)
         options: dict[str, Any] = {
             "engine": engine,
             "device": device,
             "threads": threads,
             "precision": precision,
             "fused": fused,
+            "index": index,
             "any_size": any_size,
             "foreground_only": foreground_only,
         }
@@ -218,8 +244,9 @@ class Detector:
         engine: str = "auto",
         device: Device = "cpu",
         threads: int | None = None,
-        precision: EnginePrecision = "fp32",
+        precision: Precision = "fp32",
         fused: bool = True,
+        index: str = AUTO,
         any_size: bool = False,
         foreground_only: bool = True,
     ) -> Detector:
@@ -236,12 +263,17 @@ class Detector:
             )
         with _closed_on_failure(loaded if owned else None):
             recipe = _recipe_of(bundle.manifest.recipe, path)
+            pipeline = Pipeline(loaded, recipe, bundle.manifest.mask, foreground_only)
+            references = load_references(bundle, loaded, recipe, path)
+            memory = Memory(references, recipe, load_coreset(bundle, references, path))
+            memory, choice = choose_index(pipeline, memory, index, threads)
             return cls(
-                Pipeline(loaded, recipe, bundle.manifest.mask, foreground_only),
-                Memory(load_references(bundle, loaded, recipe, path), recipe),
+                pipeline,
+                memory,
                 bundle.manifest.calibration,
                 owns_encoder=owned,
                 any_size=any_size,
+                index=choice,
             )
 
     def __reduce__(self) -> tuple[Callable[[], Detector], tuple[()]]:
@@ -381,14 +413,17 @@ class Detector:
     def _change(self, **changes: Any) -> None:
         """Replace the state; the file it was loaded from no longer says what it is. Under the lock."""
         if "memory" in changes:
+            changes["memory"] = changes["memory"].searched_like(self._state.memory)
             changes["bank"] = bank_for(self._pipeline, changes["memory"], self._state.bank)
-        self._state = replace(self._state, **changes)
+        state = replace(self._state, **changes)
+        self._state = _State.of(state.memory, state.calibration, state.bank)
         self._loaded_by = None
 
     def _follow(self, leader: Detector) -> None:
         """Know what another detector of the same encoder knows."""
         with self._lock:
-            self._change(memory=leader._state.memory, calibration=leader._state.calibration)
+            # Exactly: how the leader searches it is the leader's, and _change brings back this one's way.
+            self._change(memory=leader._state.memory.exactly(), calibration=leader._state.calibration)
 
     def undo(self) -> str:
         """Take back the last :meth:`add_good`, also of an earlier session.
@@ -430,7 +465,7 @@ class Detector:
         held_out = as_pictures(calibration_good, "held-out")
         known = [(reference.picture.name, reference.digest) for reference in memory.references]
         check_distinct([*known, *((picture.name, frame_digest(picture.frame)) for picture in held_out)])
-        calibration = calibrate_memory(self._pipeline, memory, held_out, false_alarm_rate, progress)
+        calibration = calibrate_memory(self._pipeline, memory.exactly(), held_out, false_alarm_rate, progress)
         with self._lock:
             self._change(calibration=calibration)
         return calibration
@@ -490,6 +525,16 @@ class Detector:
     def references(self) -> tuple[Reference, ...]:
         """The bank, in the order of enrolment."""
         return self._state.memory.references
+
+    @property
+    def coreset(self) -> tuple[CoresetRecord, ...]:
+        """For each layer what the bank leaves out and guarantees; empty where it keeps all patches."""
+        return self._state.memory.coreset
+
+    @property
+    def rows(self) -> int:
+        """Patches in the bank, of the last layer."""
+        return self._state.memory.rows
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from edgead_runtime.encoder_bundle import MANIFEST_NAME, EncoderBundle, check_member_names
+from edgead_runtime.encoder_bundle import MANIFEST_NAME, EncoderBundle, check_member_names, onnx_files
 from edgead_runtime.errors import BundleError, OutputError
 from edgead_runtime.files import atomic_file, sha256_bytes
 from edgead_runtime.manifest import (
@@ -105,12 +105,9 @@ def tier_encoder_folder(fingerprint: str) -> str:
 
 
 def _encoder_members(folder: str, encoder: EncoderBundle) -> dict[str, bytes]:
-    members = {
-        folder + MANIFEST_NAME: encode_manifest(encoder.manifest),
-        folder + encoder.manifest.file("fp32").path: encoder.read_model(),
-    }
-    if encoder.manifest.frame is not None:
-        members[folder + encoder.manifest.frame.path] = encoder.read_frame_graph()
+    members = {folder + MANIFEST_NAME: encode_manifest(encoder.manifest)}
+    for entry in onnx_files(encoder.manifest):
+        members[folder + entry.path] = encoder.read(entry)
     return members
 
 

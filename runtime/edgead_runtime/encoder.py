@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, TypeVar
@@ -19,14 +19,14 @@ from edgead_runtime.engines import (
     Device,
     Engine,
     EngineOptions,
-    EnginePrecision,
     Uploaded,
     create_engine,
     default_device,
 )
 from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.images import Frame
-from edgead_runtime.manifest import EncoderManifest, FeatureOutput, FrameFile
+from edgead_runtime.manifest import EncoderManifest, FeatureOutput, FrameFile, Precision
+from edgead_runtime.precision import plan_execution
 from edgead_runtime.preprocess import Preprocessor
 from edgead_runtime.recipe import Layers
 
@@ -70,6 +70,8 @@ class Encoder:
         self.fingerprint = bundle.manifest.fingerprint()
         self.frame_file = frame_file
         """What the bundle says of the frame graph, where it is that which ``engine`` runs."""
+        self.precision: Precision = "fp32"
+        """What was asked for; :attr:`engine_name` says how it is computed."""
         self._engine = engine
         self.preprocessor = Preprocessor(
             bundle.manifest.input, bundle.manifest.preprocess, bundle.manifest.patch_size
@@ -84,7 +86,7 @@ class Encoder:
         engine: str = "auto",
         device: Device | None = None,
         threads: int | None = None,
-        precision: EnginePrecision = "fp32",
+        precision: Precision = "fp32",
         fused: bool = True,
     ) -> _EncoderT:
         """Load a bundle into an engine.
@@ -96,36 +98,50 @@ class Encoder:
             device: ``cpu`` or ``cuda``; never replaced silently. ``None`` is the engine's own, and ``cpu``
                 where it has several.
             threads: Threads of the engine; ``None`` leaves the choice to it.
-            precision: ``bf16`` is faster where the processor has it, and changes the numbers.
+            precision: ``int8`` and ``fp16`` are files of the bundle, where it has them; ``bf16`` is the fp32
+                file in bfloat16, where the processor has it. Each changes the numbers.
             fused: Use the bundle's frame graph where it has one.
 
         Raises:
-            BundleError: The bundle is missing or damaged.
-            EngineUnavailableError: No engine for that device is installed.
+            BundleError: The bundle is missing or damaged, or has no file of that precision.
+            EngineUnavailableError: No engine for that device is installed, or the precision did not pass the
+                gate in the engine asked for.
         """
         opened = bundle if isinstance(bundle, EncoderBundle) else EncoderBundle.open(bundle)
         manifest, entry = opened.manifest, opened.manifest.input
         device = device or default_device(engine)
         place = None if opened.path is None else str(opened.path)
         random = np.random.default_rng(0)
-        frame_file = manifest.frame if fused and cls.takes_frame_graph else None
+        plan = plan_execution(manifest, precision, engine)
+        options = EngineOptions(
+            device=device,
+            threads=threads,
+            precision=plan.engine_precision,
+            rest_in_bf16=plan.rest_in_bf16,
+            bundle=place,
+        )
+        frame_file = manifest.frame_of(plan.file.precision) if fused and cls.takes_frame_graph else None
         if frame_file is None:
-            options = EngineOptions(device=device, threads=threads, precision=precision, bundle=place)
             # Of the size and spread that pictures have: zeros would be faster on some processors.
             noise = random.standard_normal((1, 3, entry.height, entry.width), dtype=np.float32)
-            return cls(opened, create_engine(opened.read_model(), engine, options, {entry.name: noise}))
+            model = opened.read(plan.file)
+            sample: dict[str, Array] = {entry.name: noise}
+            loaded = cls(opened, create_engine(model, engine, options, sample, without=plan.without))
+            loaded.precision = precision
+            return loaded
         (searched,) = (feature.name for feature in manifest.features if feature.layer == frame_file.layer)
-        options = EngineOptions(
-            device=device, threads=threads, precision=precision, exact_after=(searched,), bundle=place
-        )
+        options = replace(options, exact_after=(searched,))
         pixels = random.integers(0, 256, (1, entry.height, entry.width, 3), dtype=np.uint8)
         sample = {frame_graph.FRAME: pixels, **_search_inputs(manifest, frame_file, blocks=_SAMPLE_BLOCKS)}
-        return cls(opened, create_engine(opened.read_frame_graph(), engine, options, sample), frame_file)
+        model = opened.read(frame_file)
+        loaded = cls(opened, create_engine(model, engine, options, sample, without=plan.without), frame_file)
+        loaded.precision = precision
+        return loaded
 
     @property
     def engine_name(self) -> str:
-        """What really runs, e.g. ``onnxruntime/cpu``."""
-        return self._engine.name
+        """What really runs, e.g. ``onnxruntime/cpu`` or ``openvino/cpu/int8+bf16``."""
+        return self._engine.name + ("/fp16" if self.precision == "fp16" else "")
 
     def feature_outputs(self, layers: Layers = "deepest") -> tuple[FeatureOutput, ...]:
         """The outputs that have the features of ``layers``.

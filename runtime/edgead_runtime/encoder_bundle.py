@@ -64,21 +64,28 @@ class EncoderBundle:
         Raises:
             BundleError: It is missing, truncated or altered, or the bundle has no such precision.
         """
-        return self._checked(self.manifest.file(precision))
+        return self.read(self.manifest.file(precision))
 
-    def read_frame_graph(self) -> bytes:
+    def read_frame_graph(self, precision: Precision = "fp32") -> bytes:
         """The frame-to-heatmap graph's bytes, checked against the manifest.
 
         Raises:
-            BundleError: It is missing, truncated or altered, or the bundle has none.
+            BundleError: It is missing, truncated or altered, or the bundle has none in this precision.
         """
-        if self.manifest.frame is None:
+        entry = self.manifest.frame_of(precision)
+        if entry is None:
             raise BundleError(
-                f"the encoder bundle {self.source} has no frame graph", "Export it again with --fuse."
+                f"the encoder bundle {self.source} has no frame graph in {precision}",
+                "Export it again with --fuse.",
             )
-        return self._checked(self.manifest.frame)
+        return self.read(entry)
 
-    def _checked(self, entry: EncoderFile | FrameFile) -> bytes:
+    def read(self, entry: EncoderFile | FrameFile) -> bytes:
+        """A file's bytes, checked against what the manifest says of it.
+
+        Raises:
+            BundleError: It is missing, truncated or altered.
+        """
         data = self.read_file(entry.path)
         if len(data) != entry.bytes or sha256_bytes(data) != entry.sha256:
             raise BundleError(
@@ -90,7 +97,7 @@ class EncoderBundle:
 
 def onnx_files(manifest: EncoderManifest) -> list[EncoderFile | FrameFile]:
     """Every ONNX file that a bundle names."""
-    return [*manifest.files, *([] if manifest.frame is None else [manifest.frame])]
+    return [*manifest.files, *manifest.frames]
 
 
 def check_member_names(names: list[str], where: str) -> None:

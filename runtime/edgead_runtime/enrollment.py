@@ -14,6 +14,7 @@ from edgead_runtime.calibration import (
     check_rate,
     guess_from_self_similarity,
 )
+from edgead_runtime.coreset import is_condensed
 from edgead_runtime.encoder import Encoder, PatchFeatures
 from edgead_runtime.errors import EnrollmentError
 from edgead_runtime.images import Picture
@@ -30,6 +31,7 @@ Progress = Callable[[str, int, int], None]
 
 _ATTENTION_THRESHOLD = 0.05
 """On the min-max scaled attention; PatchEAD+."""
+_CORESETS = 8
 _NEIGHBOURHOOD = 0.2
 """Half-width of the neighbourhood left out, as a share of the grid's smaller side."""
 
@@ -163,9 +165,13 @@ def calibrate_memory(
 ) -> Calibration:
     """Choose thresholds: from held-out good pictures, else leave-one-out, else a labelled guess.
 
+    A coreset is chosen anew from the pictures that are not left out: without what a picture gave to it there
+    would be holes that no coreset of the others has, and scores too high.
+
     Args:
         pipeline: The method.
-        memory: What good parts look like.
+        memory: What good parts look like, with all patches; or with a coreset of them, where the pictures are
+            encoded again to be left out.
         held_out: Good pictures that are not in it.
         false_alarm_rate: The rate not to exceed; ``None``: the lowest that can be claimed.
         progress: Told of the stage ``calibrate``.
@@ -176,23 +182,47 @@ def calibrate_memory(
     references = memory.references
     check_rate(len(held_out) or len(references), false_alarm_rate, held_out=bool(held_out))
     if held_out:
+        condensed = memory if memory.coreset else memory.condensed
         scores = []
         for done, picture in enumerate(held_out):
             progress("calibrate", done, len(held_out))
-            scores.append(pipeline.score_picture(picture.frame, memory))
+            scores.append(pipeline.score_picture(picture.frame, condensed))
         progress("calibrate", len(held_out), len(held_out))
         return calibrate(scores, "held-out", false_alarm_rate)
     if len(references) > 1:
         scores = []
-        for index in range(len(references)):
-            progress("calibrate", index, len(references))
-            scores.append(pipeline.score_left_out(memory, index))
+        whole = _encoded_again(pipeline, memory, progress) if memory.coreset else memory
+        for group in _left_out_together(len(references), memory.recipe):
+            progress("calibrate", group[0], len(references))
+            rest = [one for index, one in enumerate(whole.references) if index not in group]
+            others = whole.of(rest).condensed
+            scores += [pipeline.score_reference(whole.references[index], others) for index in group]
         progress("calibrate", len(references), len(references))
         return calibrate(scores, "leave-one-out", false_alarm_rate)
     reference = references[0]
     to_itself = _to_itself(pipeline, pipeline.patches_as_taken(reference))
     distances = pipeline.combine(to_itself, reference.mask)
     return guess_from_self_similarity(pipeline.normal_score(distances, reference.frame_hw))
+
+
+def _left_out_together(count: int, recipe: Recipe) -> list[range]:
+    """Which references are left out at a time: each by itself, where a coreset need not be chosen each time.
+
+    Else in eight groups: as many coresets as are no more work than the encoding. The others are then fewer
+    than all but one, which errs on the same side as leaving one out.
+    """
+    size = -(-count // _CORESETS) if is_condensed(recipe) else 1
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _encoded_again(pipeline: Pipeline, memory: Memory, progress: Progress) -> Memory:
+    """The memory with all patches of its references, from their pictures."""
+    pictures = [reference.picture for reference in memory.references]
+    features = []
+    for done, picture in enumerate(pictures):
+        progress("encode", done, len(pictures))
+        features.append(pipeline.encode(picture.frame))
+    return fill_memory(pipeline, pictures, features, progress)
 
 
 def _to_itself(pipeline: Pipeline, tokens: Layers) -> Layers:

@@ -28,6 +28,10 @@ class BundleError(EdgeadError):
     """An encoder or detector bundle is missing, truncated, altered or not a bundle."""
 
 
+class PrecisionMissingError(BundleError):
+    """An encoder bundle has no file of the precision asked for."""
+
+
 class SchemaVersionError(BundleError):
     """A bundle was written by a newer edgead than this one, or by one that is too old for it."""
 
@@ -62,6 +66,10 @@ class GpuMemoryError(GpuError):
 
 class GpuLostError(GpuError):
     """The GPU answers no more; nothing that this process has on it can be used again."""
+
+
+class IndexUnavailableError(EdgeadError):
+    """The search index asked for is not on this machine, or does not fit the recipe."""
 
 
 class PictureError(EdgeadError):

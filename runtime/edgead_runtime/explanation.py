@@ -123,13 +123,16 @@ def _nearest(query: NDArray[np.float32], memory: Memory) -> tuple[Reference, int
     """The reference, its view and patch that are most like a patch ``[D]``, and the cosine to it."""
     best: tuple[Reference, int, float] | None = None
     for reference in memory.references:
+        if not len(reference.tokens[-1]):
+            continue  # others stand for it
         similarities = reference.tokens[-1] @ query
         place = int(similarities.argmax())
         if best is None or similarities[place] > best[2]:
             best = reference, place, float(similarities[place])
     if best is None:
         raise ValueError("nothing is remembered")
-    view, patch = divmod(best[1], best[0].patches)
+    number = int(best[0].kept[-1][best[1]]) if best[0].kept else best[1]
+    view, patch = divmod(number, best[0].patches)
     return best[0], view, patch, best[2]
 
 

@@ -9,7 +9,8 @@ from edgead_runtime.blocked_bank import BlockedBank
 from edgead_runtime.engines import Array, Uploaded
 from edgead_runtime.images import Frame
 from edgead_runtime.memory import Memory, scale
-from edgead_runtime.pipeline import Clock, PatchDistances, Pipeline, Thresholds, make_result
+from edgead_runtime.patch_distances import PatchDistances
+from edgead_runtime.pipeline import Clock, Pipeline, Thresholds, make_result
 from edgead_runtime.result import Result
 
 
@@ -22,7 +23,7 @@ def bank_for(pipeline: Pipeline, memory: Memory, before: BlockedBank | None = No
         before: The bank of the memory that this one was made from.
     """
     frame_file = pipeline.encoder.frame_file
-    if frame_file is None or not is_fused(pipeline):
+    if frame_file is None or not memory.is_exact or not is_fused(pipeline):
         return None
     if before is None:
         return BlockedBank.of(memory.references, pipeline.encoder, frame_file)
@@ -35,9 +36,7 @@ def is_fused(pipeline: Pipeline) -> bool:
     return (
         encoder.frame_file is not None
         and [output.layer for output in encoder.feature_outputs(recipe.layers)] == [encoder.frame_file.layer]
-        and recipe.head == "bank"
-        and (recipe.reduction, recipe.view_reduction, recipe.neighbours) == ("nearest", "nearest", 1)
-        and recipe.align != "frame"
+        and recipe.asks_for_nearest
     )
 
 

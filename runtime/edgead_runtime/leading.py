@@ -45,12 +45,15 @@ class Companion:
     def to_bank(self) -> tuple[TierBank, dict[str, NDArray[np.generic]]]:
         """Its record, and the arrays that it names. The pictures are those of the detector's own records."""
         detector = self.detector
-        records, arrays = record_references(detector.references, prefix=f"tiers/{self.fingerprint[:12]}/")
+        records, arrays = record_references(
+            detector.references, detector.recipe, prefix=f"tiers/{self.fingerprint[:12]}/"
+        )
         bank = TierBank(
             encoder=refer_to(detector.encoder, detector.recipe, embedded=False),
             mask=detector.mask,
             calibration=detector.calibration,
             references=records,
+            coreset=list(detector._state.memory.coreset),
             scale=self.scale,
             map_scale=self.map_scale,
         )
@@ -88,6 +91,7 @@ class LeadingDetector(Detector):
             full._state.calibration,
             owns_encoder=full._owns_encoder,
             any_size=full.any_size,
+            index=full.index,
         )
         self._learning = threading.RLock()
         self._tuning = tuning

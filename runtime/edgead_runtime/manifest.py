@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from edgead_runtime.errors import BundleError, SchemaVersionError
+from edgead_runtime.errors import BundleError, PrecisionMissingError, SchemaVersionError
 
 ENCODER_SCHEMA_VERSION = 1
-DETECTOR_SCHEMA_VERSION = 2
-"""2: several layers and views; nothing was released with 1."""
+DETECTOR_SCHEMA_VERSION = 3
+"""2: several layers and views; nothing was released with 1. 3: banks that leave patches out, or keep them in
+fewer bytes."""
 
 _Positive = Annotated[int, msgspec.Meta(gt=0)]
 _PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
@@ -78,6 +79,11 @@ class EncoderFile(_Record, frozen=True, kw_only=True):
     path: str
     sha256: str
     bytes: int
+    judged: dict[str, bool] = {}
+    """Whether it passed the gate (:mod:`edgead_runtime.agreement`), by the ways it was run in.
+
+    ``onnxruntime``, or ``openvino+bf16`` where what the file has in float32 was computed in bfloat16. A way
+    that is not here was not tried."""
 
 
 class FrameFile(_Record, frozen=True, kw_only=True):
@@ -126,14 +132,14 @@ class EncoderManifest(_Record, frozen=True, kw_only=True):
     """Fixed threshold on the first principal component, where the source gives one (10 for DINOv2's own
     final tokens); ``None``: choose it from the data."""
 
-    frame: FrameFile | None = None
-    """The graph of a whole frame, where there is one. It decides no feature, so it is not in the
-    fingerprint: a bundle can be given one later."""
+    frames: list[FrameFile] = []
+    """The graphs of a whole frame, at most one for each precision. They decide no feature, so they are not in
+    the fingerprint: a bundle can be given one later."""
 
     def __post_init__(self) -> None:
         if min(self.grid) < 1:
             raise ValueError("the input is smaller than a patch")
-        if self.frame is not None and self.frame.layer not in {feature.layer for feature in self.features}:
+        if not {frame.layer for frame in self.frames} <= {feature.layer for feature in self.features}:
             raise ValueError("the frame graph searches for a layer that the encoder does not give")
 
     @property
@@ -141,17 +147,26 @@ class EncoderManifest(_Record, frozen=True, kw_only=True):
         """Patches as (rows, columns)."""
         return self.input.height // self.patch_size, self.input.width // self.patch_size
 
+    @property
+    def frame(self) -> FrameFile | None:
+        """The frame graph in fp32."""
+        return self.frame_of("fp32")
+
+    def frame_of(self, precision: Precision) -> FrameFile | None:
+        """The frame graph of ``precision``, where there is one."""
+        return next((frame for frame in self.frames if frame.precision == precision), None)
+
     def file(self, precision: Precision) -> EncoderFile:
         """The ONNX file of ``precision``.
 
         Raises:
-            BundleError: The bundle has no such file.
+            PrecisionMissingError: The bundle has no such file.
         """
         for entry in self.files:
             if entry.precision == precision:
                 return entry
         have = ", ".join(entry.precision for entry in self.files)
-        raise BundleError(
+        raise PrecisionMissingError(
             f"the encoder bundle has no {precision} file (it has: {have})",
             f"Export it again with --precision {precision}.",
         )
@@ -239,6 +254,8 @@ class ReferenceRecord(_Record, frozen=True, kw_only=True):
     picture: str
     tokens: list[str]
     """A tensor a layer; empty where a subspace is kept."""
+    kept: list[str] = []
+    """A tensor a layer with the numbers of the patches that are kept; empty where all are."""
     moments: list[MomentsRecord] = []
     alignment: AlignmentRecord | None = None
     mask: str | None
@@ -247,6 +264,18 @@ class ReferenceRecord(_Record, frozen=True, kw_only=True):
     digest: str
     """Of its pixels: the same part enrolled twice is noticed without decoding what is kept."""
     added: Literal["enrollment", "add_good"]
+
+
+class CoresetRecord(_Record, frozen=True, kw_only=True):
+    """What a coreset of one layer is of, and what it guarantees."""
+
+    rows: _Positive
+    """Patches there were, of all good pictures enrolled and added."""
+    chosen: _Positive
+    """Patches that were kept at enrolment."""
+    radius: Annotated[float, msgspec.Meta(ge=0)]
+    """No patch differs from the nearest that is kept by a vector longer than this. So no cosine distance
+    grows by more."""
 
 
 class Measured(_Record, frozen=True, kw_only=True):
@@ -272,6 +301,8 @@ class TierBank(_Record, frozen=True, kw_only=True):
     calibration: Calibration
     references: list[ReferenceRecord]
     """Their pictures are those of the detector's own records. One that is missing is encoded at loading."""
+    coreset: list[CoresetRecord] = []
+    """A layer each; empty where all patches are kept."""
     scale: _PositiveFloat
     """Largest score of a good picture over that of the detector's own encoder, each left out of its bank."""
     map_scale: _PositiveFloat
@@ -354,6 +385,8 @@ class DetectorManifest(_Record, frozen=True, kw_only=True):
     mask: MaskDecision
     calibration: Calibration
     references: list[ReferenceRecord]
+    coreset: list[CoresetRecord] = []
+    """A layer each; empty where all patches are kept."""
     members: dict[str, Member]
     tuning: Tuning | None = None
     """For a latency budget; a reader that does not know it runs the full setting."""

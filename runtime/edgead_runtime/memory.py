@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime.bank import Layers, Reference
-from edgead_runtime.index import nearest_distances
+from edgead_runtime.coreset import condense, condense_added, is_condensed
+from edgead_runtime.index import GrowingIndex, SearchIndex, create_index, nearest_distances
+from edgead_runtime.manifest import CoresetRecord
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.subspace import Subspace
 
@@ -21,14 +23,65 @@ class Memory:
 
     references: tuple[Reference, ...]
     recipe: Recipe
+    coreset: tuple[CoresetRecord, ...] = ()
+    """For each layer what is left out and guaranteed; empty where all patches are kept."""
+    indexes: tuple[SearchIndex, ...] = ()
+    """For each layer what it is searched with; empty where all of it is. Whatever changes the references
+    drops them, and :meth:`searched_like` brings them back: what is left out in turn is compared exactly."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether :meth:`distances` are those to the nearest, without exception."""
+        return all(index.exact for index in self.indexes)
+
+    @property
+    def rows(self) -> int:
+        """Patches that are kept of the last layer."""
+        return sum(len(reference.tokens[-1]) for reference in self.references if reference.tokens)
+
+    def of(self, references: Sequence[Reference]) -> Memory:
+        """The same recipe's memory of other references, searched exactly."""
+        return replace(self, references=tuple(references), indexes=())
+
+    def exactly(self) -> Memory:
+        """The same, searched exactly."""
+        return self.of(self.references)
+
+    def searched_with(self, index: str, threads: int | None = None) -> Memory:
+        """The same, searched with an index; see :func:`edgead_runtime.index.create_index`."""
+        layers = zip(*(reference.tokens for reference in self.references), strict=True)
+        return replace(self, indexes=tuple(create_index(index, banks, threads) for banks in layers))
+
+    def searched_like(self, before: Memory) -> Memory:
+        """The same, searched as the memory that it came from by adding or taking back."""
+        if before.is_exact:
+            return self
+        layers = zip(*(reference.tokens for reference in self.references), strict=True)
+        found = []
+        for index, banks in zip(before.indexes, layers, strict=True):
+            if not isinstance(index, GrowingIndex):
+                raise TypeError("an approximate index must be able to grow")
+            found.append(index.following(banks))
+        return replace(self, indexes=tuple(found))
+
+    @cached_property
+    def condensed(self) -> Memory:
+        """With the patches alone that the recipe keeps; of a memory that has them all."""
+        if not is_condensed(self.recipe):
+            return self
+        references, coreset = condense(self.references, self.recipe)
+        return replace(self.of(references), coreset=coreset)
 
     def adding(self, reference: Reference) -> Memory:
-        """With one good picture more. Nothing is copied."""
-        return replace(self, references=(*self.references, reference))
+        """With one good picture more. Nothing is copied, unless a coreset has to be thinned."""
+        if self.coreset:
+            references, coreset = condense_added(self.references, reference, self.coreset, self.recipe)
+            return replace(self.of(references), coreset=coreset)
+        return self.of((*self.references, reference))
 
     def without(self, index: int) -> Memory:
         """With one good picture less: leaving it out for calibration, or taking it back."""
-        return replace(self, references=(*self.references[:index], *self.references[index + 1 :]))
+        return self.of((*self.references[:index], *self.references[index + 1 :]))
 
     def distances(self, queries: Layers) -> Layers:
         """Distance of every patch to the good parts, in the recipe's scale.
@@ -37,12 +90,14 @@ class Memory:
             queries: L2-normalized ``[N, D]`` a layer.
 
         Returns:
-            ``[N]`` a layer.
+            ``[N]`` a layer; of an approximate index they are too large where it missed the nearest.
         """
         if self.recipe.head == "subspace":
             found = tuple(
                 subspace.distances(tokens) for subspace, tokens in zip(self._subspaces, queries, strict=True)
             )
+        elif self.indexes:
+            found = tuple(index.nearest(tokens) for index, tokens in zip(self.indexes, queries, strict=True))
         else:
             found = tuple(
                 bank_distances(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgead_runtime._version import __version__
 from edgead_runtime.alignment import Alignment
 from edgead_runtime.bank import Layers, Reference
+from edgead_runtime.coreset import is_condensed
 from edgead_runtime.detector_bundle import LoadedBundle, write_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
@@ -23,6 +24,7 @@ from edgead_runtime.manifest import (
     DETECTOR_SCHEMA_VERSION,
     AlignmentRecord,
     Calibration,
+    CoresetRecord,
     DetectorManifest,
     EncoderReference,
     FeatureOutput,
@@ -34,6 +36,7 @@ from edgead_runtime.memory import Memory
 from edgead_runtime.pipeline import Pipeline
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.subspace import Moments
+from edgead_runtime.token_storage import DTYPES, pack, unpack
 from edgead_runtime.tuning import StoredTuning
 from edgead_runtime.views import views_of
 
@@ -61,7 +64,7 @@ def save_detector(
     # An encoder that came out of a bundle has no folder to be found in again.
     embed = self_contained or encoder.bundle.root is None
     references = memory.references
-    records, arrays = record_references(references)
+    records, arrays = record_references(references, pipeline.recipe)
     pictures = {
         record.picture: reference.picture.encode()
         for record, reference in zip(records, references, strict=True)
@@ -79,6 +82,7 @@ def save_detector(
         mask=pipeline.mask,
         calibration=calibration,
         references=records,
+        coreset=list(memory.coreset),
         members={},
         tuning=None if tuning is None else tuning.record,
     )
@@ -99,18 +103,21 @@ def refer_to(encoder: Encoder, recipe: Recipe, *, embedded: bool) -> EncoderRefe
 
 
 def record_references(
-    references: Sequence[Reference], prefix: str = ""
+    references: Sequence[Reference], recipe: Recipe, prefix: str = ""
 ) -> tuple[list[ReferenceRecord], dict[str, NDArray[np.generic]]]:
     """The records of good pictures, and the arrays that they name.
 
     Args:
         references: The good pictures.
+        recipe: Says in which type their patches are kept.
         prefix: Of the arrays' names.
     """
     records = [_record(index, reference, prefix) for index, reference in enumerate(references)]
     arrays: dict[str, NDArray[np.generic]] = {}
     for record, reference in zip(records, references, strict=True):
-        arrays.update(zip(record.tokens, reference.tokens, strict=True))
+        packed = (pack(tokens, recipe.keep_as) for tokens in reference.tokens)
+        arrays.update(zip(record.tokens, packed, strict=True))
+        arrays.update(zip(record.kept, reference.kept, strict=True))
         for names, moments in zip(record.moments, reference.moments, strict=True):
             arrays[names.total], arrays[names.products] = moments.total, moments.products
         if record.mask is not None and reference.mask is not None:
@@ -123,6 +130,7 @@ def _record(index: int, reference: Reference, prefix: str) -> ReferenceRecord:
         name=reference.picture.name,
         picture=f"references/{index:04d}{_suffix(reference.picture)}",
         tokens=[f"{prefix}tokens/{index:04d}/{layer}" for layer in range(len(reference.tokens))],
+        kept=[f"{prefix}kept/{index:04d}/{layer}" for layer in range(len(reference.kept))],
         moments=[
             MomentsRecord(
                 count=moments.count,
@@ -167,6 +175,7 @@ def load_references(
     references = []
     for record in bundle.manifest.references:
         mask = None if record.mask is None else arrays.shaped(record.mask, (rows, columns))
+        kept = _kept(arrays, record, recipe, outputs, views * rows * columns)
         references.append(
             Reference(
                 # A picture may have been given a name without its file's suffix.
@@ -175,7 +184,8 @@ def load_references(
                     encoded=bundle.pictures[record.picture],
                     suffix=PurePosixPath(record.picture).suffix,
                 ),
-                tokens=_tokens(arrays, record, recipe, outputs, views * rows * columns),
+                tokens=_tokens(arrays, record, recipe, outputs, kept, views * rows * columns),
+                kept=kept,
                 moments=_moments(arrays, record, recipe, outputs, views * rows * columns),
                 mask=None if mask is None else mask.astype(np.bool_),
                 patches=rows * columns,
@@ -235,18 +245,57 @@ def _tokens(
     record: ReferenceRecord,
     recipe: Recipe,
     outputs: Sequence[FeatureOutput],
+    kept: Sequence[NDArray[np.int32]],
     count: int,
 ) -> Layers:
     if len(record.tokens) != (len(outputs) if recipe.head == "bank" else 0):
         raise BundleError(f"{arrays.path}: {record.name} has not one array a layer", _ENROL_AGAIN)
     tokens = []
-    for name, output in zip(record.tokens, outputs, strict=False):
-        found = arrays[name]
-        if found.dtype != np.float32 or found.shape != (count, output.dim):
-            raise arrays.misfit(name)
+    counts = [len(rows) for rows in kept] or [count] * len(outputs)
+    # A version 2 of the file has float32 and nothing else; the recipe's default says so.
+    dtype = DTYPES[recipe.keep_as]
+    for name, output, rows in zip(record.tokens, outputs, counts, strict=False):
+        found = unpack(arrays.shaped(name, (rows, output.dim), dtype))
         _check_normalized(found, f"{arrays.path}: {name}")
-        tokens.append(found.astype(np.float32, copy=False))
+        tokens.append(found)
     return tuple(tokens)
+
+
+def _kept(
+    arrays: _Arrays,
+    record: ReferenceRecord,
+    recipe: Recipe,
+    outputs: Sequence[FeatureOutput],
+    count: int,
+) -> tuple[NDArray[np.int32], ...]:
+    """Which patches are kept, for each layer; empty where all are."""
+    if len(record.kept) != (len(outputs) if is_condensed(recipe) else 0):
+        raise BundleError(f"{arrays.path}: {record.name} has not the patches of its recipe", _ENROL_AGAIN)
+    found = []
+    for name in record.kept:
+        numbers = arrays[name]
+        if numbers.dtype != np.int32 or numbers.ndim != 1:
+            raise arrays.misfit(name)
+        whole = numbers.astype(np.int32, copy=False)
+        if len(whole) and not (whole[0] >= 0 and whole[-1] < count and (np.diff(whole) > 0).all()):
+            raise BundleError(f"{arrays.path}: {name} names patches that are not there", _ENROL_AGAIN)
+        found.append(whole)
+    return tuple(found)
+
+
+def load_coreset(
+    bundle: LoadedBundle, references: Sequence[Reference], path: Path
+) -> tuple[CoresetRecord, ...]:
+    """What the bundle says of its coreset, checked against its references.
+
+    Raises:
+        BundleError: They contradict each other.
+    """
+    records = tuple(bundle.manifest.coreset)
+    kept = [reference.kept for reference in references]
+    if len(records) != len(kept[0]) or any(sum(map(len, layer)) == 0 for layer in zip(*kept, strict=True)):
+        raise BundleError(f"{path}: its coreset is not that of its references", _ENROL_AGAIN)
+    return records
 
 
 def _moments(

@@ -15,6 +15,7 @@ from edgead_runtime.alignment import Landmarks, align, find_landmarks
 from edgead_runtime.anomaly_map import Region, find_regions, make_map
 from edgead_runtime.areas import area_from_rows
 from edgead_runtime.bank import Layers, Reference, embed_reference, normalize
+from edgead_runtime.blas_threads import one_blas_thread
 from edgead_runtime.calibration import NormalScore
 from edgead_runtime.encoder import Encoder, PatchFeatures
 from edgead_runtime.errors import RecipeError
@@ -22,27 +23,13 @@ from edgead_runtime.images import Frame, Picture
 from edgead_runtime.manifest import MaskDecision
 from edgead_runtime.masking import Mask, attention_mask, pca_mask
 from edgead_runtime.memory import Memory
+from edgead_runtime.patch_distances import PatchDistances
 from edgead_runtime.realign import Realigner
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.result import Provenance, Result
-from edgead_runtime.scoring import image_score
+from edgead_runtime.scoring import image_score, scored_count
+from edgead_runtime.settling import settle
 from edgead_runtime.views import views_of
-
-
-@dataclass(frozen=True, eq=False)
-class PatchDistances:
-    """Distances ``[rows, columns]`` of a picture with ignored patches 0, or damped as the recipe says.
-
-    The two differ only where a recipe of several layers scores with the last one alone.
-    """
-
-    for_map: NDArray[np.float32]
-    for_score: NDArray[np.float32]
-
-    @classmethod
-    def alike(cls, distances: NDArray[np.float32]) -> PatchDistances:
-        """The same for both."""
-        return cls(distances, distances)
 
 
 @dataclass(frozen=True)
@@ -152,20 +139,37 @@ class Pipeline:
     def compare(self, queries: Layers, mask: Mask | None, memory: Memory) -> PatchDistances:
         """Distances of a picture's patches to what good parts look like.
 
+        Where the memory has an approximate index, those that the image score is made from are exact all the
+        same, and the others are at least what they should be.
+
         Args:
             queries: L2-normalized patches ``[N, D]`` a layer.
             mask: ``[rows, columns]`` or ``None``.
             memory: What it is compared with.
         """
+        if memory.is_exact:
+            return self.combine(self._found(queries, mask, memory), mask)
+        exact = memory.exactly()
+        # A few patches to the whole bank is a matter of reading it, which one thread does as well.
+        with one_blas_thread():
+            return settle(
+                self._found(queries, mask, memory),
+                count=scored_count(len(queries[0]), self.recipe.top_fraction, self.recipe.statistic),
+                exactly=lambda patches: exact.distances(tuple(tokens[patches] for tokens in queries)),
+                combine=lambda found: self.combine(found, mask),
+            )
+
+    def _found(self, queries: Layers, mask: Mask | None, memory: Memory) -> Layers:
+        """Distances as the memory finds them, 0 where they will be deleted."""
         if mask is None or not self.foreground_only or self.recipe.background_weight > 0:
-            return self.combine(memory.distances(queries), mask)
+            return memory.distances(queries)
         # What is deleted needs no distance: for a part on a quarter of the frame, the search is a quarter.
         inside = mask.ravel()
         found = memory.distances(tuple(tokens[inside] for tokens in queries))
         spread = tuple(np.zeros(inside.size, dtype=np.float32) for _ in found)
         for whole, part in zip(spread, found, strict=True):
             whole[inside] = part
-        return self.combine(spread, mask)
+        return spread
 
     def combine(self, distances: Layers, mask: Mask | None) -> PatchDistances:
         """One distance a patch from those of the layers ``[N]``, masked."""
@@ -212,9 +216,8 @@ class Pipeline:
         distances = self.compare(tuple(map(normalize, features.layers)), mask, aligned)
         return self.normal_score(distances, (frame.shape[0], frame.shape[1]))
 
-    def score_left_out(self, memory: Memory, index: int) -> NormalScore:
-        """Score of a reference against the others."""
-        reference, others = memory.references[index], memory.without(index)
+    def score_reference(self, reference: Reference, others: Memory) -> NormalScore:
+        """Score of a reference against a memory that it is not in."""
         if self.recipe.align == "frame":
             others, _ = self.memory_for(others, reference.picture.frame, reference.mask)
         distances = self.compare(self.patches_as_taken(reference), reference.mask, others)
@@ -222,7 +225,7 @@ class Pipeline:
 
     def patches_as_taken(self, reference: Reference) -> Layers:
         """L2-normalized patches ``[N, D]`` a layer of a reference, encoded anew where they are not kept."""
-        if reference.tokens:
+        if reference.tokens and not reference.kept:
             return reference.as_taken
         return tuple(map(normalize, self.encode(reference.picture.frame).layers))
 

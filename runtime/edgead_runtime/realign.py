@@ -57,7 +57,7 @@ class Realigner:
                 references.append(enrolled)
                 notes.append(f"{enrolled.picture.name} is not aligned: {alignment.reason}")
         self._forget({reference.digest for reference in references})
-        return replace(memory, references=tuple(references)), tuple(notes)
+        return memory.of(references), tuple(notes)
 
     def _landmarks(self, reference: Reference) -> tuple[Frame, Landmarks]:
         with self._lock:

@@ -24,6 +24,7 @@ Distance = Literal["cosine", "half-cosine"]
 Reduction = Literal["nearest", "worst-references"]
 BatchRule = Literal["closest-share", "worst-references"]
 Statistic = Literal["top-mean", "max", "quantile"]
+KeepAs = Literal["fp32", "fp16", "int8"]
 MapExtent = Literal["inspected", "frame"]
 Point = tuple[float, float]
 
@@ -82,6 +83,14 @@ class Recipe:
     """Share of the references that ``worst-references`` takes, at least one."""
     worst_count: int | None = None
     """How many ``worst-references`` takes, where that is given instead of a share."""
+    coreset: float = 1.0
+    """Patches to keep of all references together: a share of them up to 1, or their number. Those are kept
+    that stand for the others best (greedy k-center)."""
+    merge_within: float = 0.0
+    """Patches whose difference from one that is kept is no longer than this are left out: no cosine distance
+    grows by more. 0 leaves out none."""
+    keep_as: KeepAs = "fp32"
+    """What a patch is kept in: fp16 halves a detector's file, int8 quarters it. Searched in float32."""
     batch_rule: BatchRule = "closest-share"
     """How a picture is compared with all the others of its batch where there is no reference.
     ``closest-share`` takes each patch's closest share of all the patches there are; ``worst-references`` its
@@ -123,6 +132,15 @@ class Recipe:
         for problem, remedy in _faults(self):
             raise RecipeError(f"recipe '{self.name}': {problem}", remedy)
 
+    @property
+    def asks_for_nearest(self) -> bool:
+        """Whether a patch's distance is that to the nearest of all that is kept, which stays as enrolled."""
+        return (
+            self.head == "bank"
+            and (self.reduction, self.view_reduction, self.neighbours) == ("nearest", "nearest", 1)
+            and self.align != "frame"
+        )
+
     def with_(self, **changes: Any) -> Recipe:
         """The same recipe with ``changes``; checked again.
 
@@ -147,6 +165,10 @@ def _faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for name in ("worst_share", "batch_share", "top_fraction"):
         if not 0 < getattr(recipe, name) <= 1:
             yield f"{name} is {getattr(recipe, name)}", "Give a share above 0, up to 1."
+    if not (0 < recipe.coreset <= 1 or (recipe.coreset > 1 and float(recipe.coreset).is_integer())):
+        yield f"coreset is {recipe.coreset}", "Give a share above 0, up to 1, or a whole number of patches."
+    if not 0 <= recipe.merge_within < 1:
+        yield f"merge_within is {recipe.merge_within}", "Give a length from 0, such as 0.01."
     if not 0 <= recipe.background_weight <= 1:
         yield f"background_weight is {recipe.background_weight}", "Give a share from 0 to 1."
     for name in ("neighbours", "worst_count", "subspace_components"):
@@ -187,6 +209,13 @@ def _mask_faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    if (recipe.coreset != 1 or recipe.merge_within) and not recipe.asks_for_nearest:
+        yield (
+            "leaving patches out (coreset, merge_within) needs distances to the nearest patch alone",
+            "Leave them out, or neighbours, reduction, view_reduction, align = 'frame' and the subspace.",
+        )
+    if recipe.head == "subspace" and recipe.keep_as != "fp32":
+        yield "a subspace keeps no patches, in no precision", "Leave keep_as out."
     if recipe.head == "subspace":
         bank_only = {"align": "off", "neighbours": 1, "view_reduction": "nearest", "reduction": "nearest"}
         for name, only in bank_only.items():

@@ -12,6 +12,16 @@ from numpy.typing import NDArray
 from edgead_runtime.recipe import Statistic
 
 
+def scored_count(patches: int, top_fraction: float, statistic: Statistic) -> int:
+    """How many of the largest distances the image score depends on."""
+    if statistic == "max":
+        return 1
+    if statistic == "quantile":
+        # Interpolated between two neighbours in the order; counted from the top, the lower one is in.
+        return min(patches, patches - int(np.floor((1 - top_fraction) * (patches - 1))))
+    return max(int(top_fraction * patches), 1)
+
+
 def image_score(
     distances: NDArray[np.float32], top_fraction: float, statistic: Statistic = "top-mean"
 ) -> float:
@@ -28,7 +38,7 @@ def image_score(
         return float(flat.max())
     if statistic == "quantile":
         return float(np.quantile(flat, 1 - top_fraction))
-    count = max(int(top_fraction * flat.size), 1)
+    count = scored_count(flat.size, top_fraction, statistic)
     if count == flat.size:
         return float(flat.mean())
     return float(np.partition(flat, flat.size - count)[flat.size - count :].mean())

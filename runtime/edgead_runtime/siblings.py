@@ -23,7 +23,6 @@ from edgead_runtime.errors import EncoderMismatchError
 from edgead_runtime.images import Picture
 from edgead_runtime.leading import Companion
 from edgead_runtime.manifest import Calibration, EncoderManifest, MaskDecision
-from edgead_runtime.memory import Memory
 from edgead_runtime.pipeline import Pipeline
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.tuning import in_proportion
@@ -92,13 +91,13 @@ def enroll_like(
     mask = _mask_like(full, encoder, recipe, as_taken)
     pipeline = Pipeline(encoder, recipe, mask)
     memory = fill_memory(pipeline, pictures, as_taken, progress)
-    full_memory = Memory(tuple(enrolled), full.recipe)
+    full_memory = full._state.memory.of(enrolled)
     # Like for like, whatever the detector's own threshold came from.
     ours = calibrate_memory(pipeline, memory, progress=progress)
     theirs = calibrate_memory(full._pipeline, full_memory)
     scale = ours.threshold / theirs.threshold
     map_scale = ours.pixel_threshold / theirs.pixel_threshold
-    detector = Detector(pipeline, memory, ours, any_size=True)
+    detector = Detector(pipeline, memory.condensed, ours, any_size=True)
     for reference in full.references[len(enrolled) :]:
         detector.add_good(reference.picture, reference.picture.name)
     calibration = _calibration_like(full.calibration, detector, ours, calibration_good, progress)
@@ -150,9 +149,7 @@ def _calibration_like(
     if own.pictures == left_out.pictures:
         memory = detector._state.memory
         enrolled = tuple(each for each in memory.references if each.added == "enrollment")
-        return calibrate_memory(
-            detector._pipeline, replace(memory, references=enrolled), (), own.false_alarm_rate
-        )
+        return calibrate_memory(detector._pipeline, memory.of(enrolled), (), own.false_alarm_rate)
     if own.pictures == len(detector.references):
         return calibrate_memory(detector._pipeline, detector._state.memory, (), own.false_alarm_rate)
     return None

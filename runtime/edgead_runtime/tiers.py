@@ -19,13 +19,21 @@ from edgead_runtime.errors import (
     EncoderMismatchError,
     EncoderNotFoundError,
     EngineUnavailableError,
+    IndexUnavailableError,
+    PrecisionMissingError,
 )
 from edgead_runtime.leading import Companion
 from edgead_runtime.manifest import TierRecord, Tuning
 from edgead_runtime.tiered import TieredDetector
 from edgead_runtime.tuning import StoredTuning, bank_view, this_machine
 
-_NOT_HERE = (EngineUnavailableError, EncoderNotFoundError, EncoderMismatchError)
+_NOT_HERE = (
+    EngineUnavailableError,
+    EncoderNotFoundError,
+    EncoderMismatchError,
+    IndexUnavailableError,
+    PrecisionMissingError,
+)
 """What one machine lacks and another may have: no reason not to run the settings that are left."""
 _TUNE = "Run `edgead tune` on this machine."
 
@@ -89,7 +97,7 @@ class _Loading:
         if record is not None and not isinstance(self.encoder, Encoder):
             try:
                 return opened.enter_context(self._load(self.bundle, self.encoder, record.options)), remarks
-            except EngineUnavailableError as error:
+            except (EngineUnavailableError, IndexUnavailableError, PrecisionMissingError) as error:
                 remarks.append(_left_out(record, error))
         return opened.enter_context(self._load(self.bundle, self.encoder, {})), remarks
 

@@ -106,6 +106,7 @@ def _opened(expected: EncoderReference) -> EncoderBundle:
 
 def _arrays_of(record: ReferenceRecord) -> Iterator[str]:
     yield from record.tokens
+    yield from record.kept
     for moments in record.moments:
         yield from (moments.total, moments.products)
     if record.mask is not None:
@@ -128,6 +129,7 @@ def bank_view(bundle: LoadedBundle, bank: TierBank, path: Path) -> LoadedBundle:
         mask=bank.mask,
         calibration=bank.calibration,
         references=bank.references,
+        coreset=bank.coreset,
         tuning=None,
     )
     return LoadedBundle(

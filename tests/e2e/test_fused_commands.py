@@ -32,7 +32,7 @@ def fused(encoder, tmp_path_factory):
         block_rows=64,
     )
     (folder / "frame.onnx").write_bytes(data)
-    manifest = msgspec.structs.replace(bundle.manifest, frame=frame)
+    manifest = msgspec.structs.replace(bundle.manifest, frames=[frame])
     (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     return folder
 

@@ -13,7 +13,15 @@ from benchmarks.floors import FLOOR_OF, encoder_gflop
 from benchmarks.plots import draw_bars, draw_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-PARTS = ("baselines-448", "baselines-224", "resolution", "bank", "cameras")
+PARTS = (
+    "baselines-448",
+    "baselines-224",
+    "resolution",
+    "bank",
+    "cameras",
+    "encoder-graphs",
+    "encoder-settings",
+)
 
 
 def test_every_way_has_its_module_and_its_floor():

@@ -56,7 +56,7 @@ def test_a_bundle_holds_everything_and_is_what_it_says(tiny_export, tmp_path):
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     said = json.loads(metadata["edgead"])
     written = json.loads((options.out / "manifest.json").read_bytes())
-    left_out = {"files", "frame", "created", "tools"}
+    left_out = {"files", "frames", "created", "tools"}
     assert said == {key: value for key, value in written.items() if key not in left_out}
     assert metadata["edgead.backbone"] == "dinov2_s"
     assert metadata["edgead.official_weights"] == "false"
@@ -84,8 +84,8 @@ def test_the_same_export_has_the_same_fingerprint(tiny_export):
         ({"resolution": "13"}, ResolutionError),
         ({"resolution": "50000"}, ResolutionError),
         ({"layers": (4,)}, LayerError),
-        ({"precision": "fp16"}, PrecisionError),
-        ({"precision": "fp7"}, PrecisionError),
+        ({"precisions": ("fp32", "int4")}, PrecisionError),
+        ({"precisions": ("fp7",)}, PrecisionError),
         ({"opset": 9}, TraceError),
         ({"weights": "nowhere.pth"}, WeightsError),
         ({"parity_images": Path("nowhere")}, Exception),

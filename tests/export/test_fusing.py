@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from edgead_export import export
+from edgead_export import bundle_files
 from edgead_export.errors import ParityError
 from edgead_export.export import ExportOptions, export_encoder
 from edgead_export.frame_parity import FrameOutputParity, _verdict
@@ -50,7 +50,7 @@ def test_it_is_written_beside_the_encoder_which_stays_as_it_is(tiny_export):
     assert report["distance_error_max"] < 1e-5
     assert len(report["rows"]) == len(parity_pictures())
 
-    alone = msgspec.structs.replace(outcome.manifest, frame=None)
+    alone = msgspec.structs.replace(outcome.manifest, frames=[])
     assert alone.fingerprint() == outcome.manifest.fingerprint()
     said = {entry.key for entry in onnx.load_from_string(bundle.read_model()).metadata_props}
     assert "edgead.graph" not in said
@@ -65,7 +65,7 @@ def test_a_frame_graph_that_disagrees_is_not_written(tiny_export, monkeypatch, t
                 constant.CopyFrom(onnx.numpy_helper.from_array(wrong, constant.name))
         return fused
 
-    monkeypatch.setattr(export, "fuse", bent)
+    monkeypatch.setattr(bundle_files, "fuse", bent)
     with pytest.raises(ParityError, match="frame graph does not agree") as caught:
         export_encoder(tiny_export(fuse=True))
     assert "--fuse" in caught.value.remedy

@@ -144,7 +144,7 @@ def _fused(bundle: Path, folder: Path) -> Path:
     )
     shutil.copytree(bundle, folder)
     (folder / "frame.onnx").write_bytes(data)
-    manifest = msgspec.structs.replace(opened.manifest, frame=frame)
+    manifest = msgspec.structs.replace(opened.manifest, frames=[frame])
     (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     return folder
 

@@ -442,7 +442,7 @@ def _aligned(matrix):
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
-        (_set(schema_version=3), SchemaVersionError, "schema version 3"),
+        (_set(schema_version=4), SchemaVersionError, "schema version 4"),
         (_set(schema_version=1), SchemaVersionError, "older edgead"),
         (lambda text: text["recipe"].update(rotations_deg=[0, 90]), BundleError, "tokens/0000/0 has shape"),
         (lambda text: text["references"][0].update(height=0), BundleError, "height"),

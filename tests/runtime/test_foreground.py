@@ -11,6 +11,8 @@ from edgead_runtime.pipeline import Pipeline, inspect
 class Counting:
     """A memory that counts what it is asked for."""
 
+    is_exact = True
+
     def __init__(self, memory):
         self.memory, self.asked = memory, []
 

@@ -225,6 +225,14 @@ def test_the_bank_grows_as_the_memory_does(fused_bundle, part, quick, engine):
         assert_agree(fused, staged, probe)
 
 
+def test_the_bank_is_in_memory_once(fused_encoder, part, quick):
+    detector = Detector.enroll(fused_encoder, [part(0), part(1)], recipe=quick)
+    for number in range(2, 6):
+        detector.add_good(part(number))
+        bank = detector._state.bank._capacity.array
+        assert all(np.shares_memory(reference.tokens[-1], bank) for reference in detector.references)
+
+
 def test_what_was_taken_back_is_not_written_over_while_it_is_looked_at(fused_encoder, part, quick):
     detector = Detector.enroll(fused_encoder, [part(number) for number in range(3)], recipe=quick)
     detector.add_good(part(3))
@@ -335,7 +343,7 @@ def test_a_manifest_that_cannot_be(
 
     folder = add_frame_graph(mini_bundle, tmp_path / "copy")
     fields = json.loads((folder / "manifest.json").read_text())
-    fields["frame"][field] = value
+    fields["frames"][0][field] = value
     (folder / "manifest.json").write_text(json.dumps(fields))
     with pytest.raises(BundleError, match=problem):
         EncoderBundle.open(folder)
@@ -343,7 +351,7 @@ def test_a_manifest_that_cannot_be(
 
 def test_manifests_from_before_there_were_frame_graphs(mini_bundle):
     fields = json.loads((mini_bundle / "manifest.json").read_text())
-    del fields["frame"]
+    del fields["frames"]
     manifest = decode_manifest(json.dumps(fields).encode(), EncoderManifest, "manifest.json")
     assert manifest.fingerprint() == EncoderBundle.open(mini_bundle).manifest.fingerprint()
 

@@ -38,6 +38,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     references: int
     patches: int
     """Rows that a frame's patches are compared with, of one layer; 0 where none are kept."""
+    index: str = "exact"
+    """How they are searched."""
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):

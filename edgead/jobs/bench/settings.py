@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from edgead_runtime import Detector
-from edgead_runtime.engines import EnginePrecision
 from edgead_runtime.errors import EdgeadError
+from edgead_runtime.index import AUTO
+from edgead_runtime.manifest import Precision
 
 _EXAMPLE = '--compare "--engine openvino --precision bf16"'
 
@@ -22,8 +23,9 @@ class Setting:
     detector: Path
     encoder: Path | None = None
     engine: str = "auto"
-    precision: EnginePrecision = "fp32"
+    precision: Precision = "fp32"
     threads: int | None = None
+    index: str = AUTO
     any_size: bool = False
 
     def load(self) -> Detector:
@@ -39,6 +41,7 @@ class Setting:
             engine=self.engine,
             precision=self.precision,
             threads=self.threads,
+            index=self.index,
             any_size=self.any_size,
         )
 
@@ -55,8 +58,9 @@ def _parser() -> _Options:
     options.add_argument("--detector", type=Path)
     options.add_argument("--encoder", type=Path)
     options.add_argument("--engine")
-    options.add_argument("--precision", choices=get_args(EnginePrecision))
+    options.add_argument("--precision", choices=get_args(Precision))
     options.add_argument("--threads", type=int)
+    options.add_argument("--index")
     return options
 
 

@@ -46,6 +46,7 @@ def measure_start(setting: Setting, picture: Path) -> Start:
         "engine": setting.engine,
         "precision": setting.precision,
         "threads": setting.threads,
+        "index": setting.index,
         "picture": str(picture),
     }
     begun = time.time()
@@ -80,6 +81,7 @@ def _first_results(job: dict[str, Any]) -> dict[str, Any]:
         engine=job["engine"],
         precision=job["precision"],
         threads=job["threads"],
+        index=job["index"],
         any_size=True,
     )
     loaded = time.perf_counter()

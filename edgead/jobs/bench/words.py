@@ -50,9 +50,13 @@ def subject_line(subject: Subject, frame_wh: tuple[int, int]) -> str:
     return (
         f"{subject.name}: {subject.backbone} at {subject.input_wh[0]} x {subject.input_wh[1]}, "
         f"{subject.engine} in {subject.precision}{threads}; {subject.recipe}, "
-        f"{count_of(subject.references, 'reference')} with {subject.patches} patches; "
+        f"{count_of(subject.references, 'reference')} with {subject.patches} patches{_searched(subject)}; "
         f"frames of {frame_wh[0]} x {frame_wh[1]} in memory to score and map."
     )
+
+
+def _searched(subject: Subject) -> str:
+    return "" if subject.index == "exact" else f" in the index '{subject.index}'"
 
 
 def throughput_line(bench: Bench) -> str:

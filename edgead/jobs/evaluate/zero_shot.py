@@ -9,7 +9,8 @@ import numpy as np
 from edgead_runtime import Encoder, read_picture
 from edgead_runtime.errors import PictureError
 from edgead_runtime.masking import Mask
-from edgead_runtime.pipeline import PatchDistances, Pipeline
+from edgead_runtime.patch_distances import PatchDistances
+from edgead_runtime.pipeline import Pipeline
 from numpy.typing import NDArray
 
 from edgead.evaluation.results import UnitResult

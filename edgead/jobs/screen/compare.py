@@ -7,7 +7,8 @@ import time
 import numpy as np
 from edgead_runtime.enrollment import Progress
 from edgead_runtime.masking import Mask
-from edgead_runtime.pipeline import PatchDistances, Pipeline
+from edgead_runtime.patch_distances import PatchDistances
+from edgead_runtime.pipeline import Pipeline
 
 from edgead.jobs.screen.work import PictureLine, ScoreLine, WorkFolder
 from edgead.screening.comparing import compare_with_others

@@ -13,7 +13,7 @@ from typing import get_args
 from edgead_runtime import Detector, Encoder, EncoderBundle, Picture
 from edgead_runtime.engines import ENGINES, PINNED, EngineOptions, EnginePrecision
 from edgead_runtime.enrollment import Progress
-from edgead_runtime.errors import EdgeadError, EngineUnavailableError
+from edgead_runtime.errors import EdgeadError, EngineUnavailableError, PrecisionMissingError
 from edgead_runtime.leading import Companion
 from edgead_runtime.pipeline import Pipeline
 from edgead_runtime.siblings import check_sibling, enroll_like
@@ -155,7 +155,9 @@ def load_settings(
     def add(base: Setting, bundle: EncoderBundle, engine: str, precision: EnginePrecision) -> None:
         try:
             found.append(_beside(base, bundle, engine, precision, threads, opened))
-        except EdgeadError as error:  # no such precision here, or in this bundle
+        except PrecisionMissingError:
+            return  # nobody exported it, so nobody misses it
+        except EdgeadError as error:  # no such precision on this machine, or it did not pass its gate
             name = f"{base.input_wh[0]} x {base.input_wh[1]}, {engine}, {precision}"
             missing.append(f"{name} is not to be had here: {error.problem}.")
 

@@ -105,6 +105,8 @@ def _key(specs: Sequence[EngineSpec], model: bytes, options: EngineOptions) -> s
         str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         *(f"{spec.name} {_version(spec.requires)}" for spec in specs),
         repr(options),
+        # Hides instructions from oneDNN, and so from OpenVINO.
+        os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
         hashlib.sha256(model).hexdigest(),
     ]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()

@@ -31,8 +31,12 @@ class OnnxRuntimeEngine:
             session_options.intra_op_num_threads = options.threads
         # Idle threads that spin take the cores from the search that follows (README, "Measured").
         session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # This fusion makes Gemm, which has no int8 kernel here: the products would be in float32.
+        disabled = {"disabled_optimizers": ["MatMulAddFusion"]} if options.precision == "int8" else {}
         try:
-            self._session = ort.InferenceSession(model, sess_options=session_options, providers=[provider])
+            self._session = ort.InferenceSession(
+                model, sess_options=session_options, providers=[provider], **disabled
+            )
         except Exception as error:  # onnxruntime raises a family of unrelated native types
             raise BundleError(
                 f"onnxruntime cannot load the graph ({str(error).splitlines()[0]})",
@@ -45,7 +49,7 @@ class OnnxRuntimeEngine:
                 f"asked for {provider}, onnxruntime would run on {actual[0]}",
                 "Install the CUDA and cuDNN versions that this onnxruntime needs.",
             )
-        self.name = f"onnxruntime/{options.device}"
+        self.name = f"onnxruntime/{options.device}" + ("/int8" if options.precision == "int8" else "")
         self._device = options.device
         self._output_names = [output.name for output in self._session.get_outputs()]
 

@@ -6,7 +6,7 @@ import io
 import queue
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
@@ -15,10 +15,12 @@ from openvino import properties
 from openvino.properties import hint
 
 from edgead_runtime.engines.openvino_search import search_coarsely
-from edgead_runtime.engines.protocol import Array, EngineOptions, EnginePrecision, Uploaded
+from edgead_runtime.engines.protocol import Array, EngineOptions, Uploaded
 from edgead_runtime.errors import BundleError, EngineUnavailableError
 
+_FloatPrecision = Literal["fp32", "bf16"]
 _ELEMENT = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
+_SUFFIX = {"fp32": "", "bf16": "/bf16", "int8": "/int8"}
 
 
 class OpenVinoEngine:
@@ -26,29 +28,32 @@ class OpenVinoEngine:
 
     def __init__(self, model: bytes, options: EngineOptions) -> None:
         core = ov.Core()
-        if options.precision == "bf16" and "BF16" not in core.get_property(
-            "CPU", properties.device.capabilities
-        ):
+        # Of what is not int8 in the file, where it has such layers.
+        in_bf16 = options.precision == "bf16" or (options.precision == "int8" and options.rest_in_bf16)
+        if in_bf16 and not has_bf16():
             raise EngineUnavailableError("this CPU has no bfloat16", "Leave the precision at fp32.")
+        floats: _FloatPrecision = "bf16" if in_bf16 else "fp32"
         settings: dict[Any, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
         if options.threads is not None:
             settings[properties.inference_num_threads] = options.threads
         try:
             graph = core.read_model(io.BytesIO(model))
             # The precision is one for a whole graph: what has to stay exact becomes a graph of its own.
-            exact = options.exact_after if options.precision != "fp32" else ()
-            graphs = [(graph, options.precision)]
+            exact = options.exact_after if in_bf16 else ()
+            graphs: list[tuple[Any, _FloatPrecision]] = [(graph, floats)]
             if exact:
                 graph, rest = _cut(graph, exact)
                 search_coarsely(rest)
-                graphs = [(graph, options.precision), (rest, "fp32")]
+                graphs = [(graph, floats), (rest, "fp32")]
             self._parts = tuple(_Part(core, *of_part, settings) for of_part in graphs)
         except RuntimeError as error:
             raise BundleError(
                 f"OpenVINO cannot load the graph ({str(error).strip().splitlines()[-1]})",
                 "Export the encoder again.",
             ) from error
-        self.name = "openvino/cpu" if options.precision == "fp32" else f"openvino/cpu/{options.precision}"
+        self.name = (
+            "openvino/cpu" + _SUFFIX[options.precision] + "+bf16" * (options.precision == "int8" and in_bf16)
+        )
         self._output_names = [name for part in self._parts for name in part.outputs]
         self._idle: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
 
@@ -99,12 +104,19 @@ class OpenVinoEngine:
         self.close()
 
 
+def has_bf16() -> bool:
+    """Whether the processor has bfloat16, as far as OpenVINO knows."""
+    return "BF16" in ov.Core().get_property("CPU", properties.device.capabilities)
+
+
 class _Part:
     """One compiled graph, with the names of what goes in and comes out."""
 
-    def __init__(self, core: Any, graph: Any, precision: EnginePrecision, settings: dict[Any, Any]) -> None:
+    def __init__(self, core: Any, graph: Any, precision: _FloatPrecision, settings: dict[Any, Any]) -> None:
         # Left to itself OpenVINO takes bfloat16 where it can, and the numbers change without a word.
         asked = _ELEMENT[precision]
+        # Asked before compiling, which may add the names of what it found to be the same tensor.
+        self.inputs = [entry.get_any_name() for entry in graph.inputs]
         self.compiled: Any = core.compile_model(graph, "CPU", {**settings, hint.inference_precision: asked})
         actual = self.compiled.get_property(hint.inference_precision)
         if actual != asked:
@@ -112,7 +124,6 @@ class _Part:
                 f"asked for {precision}, OpenVINO would run in {actual.get_type_name()}",
                 "Leave the precision at fp32.",
             )
-        self.inputs = [entry.get_any_name() for entry in self.compiled.inputs]
         self.outputs = [output.get_any_name() for output in self.compiled.outputs]
 
 

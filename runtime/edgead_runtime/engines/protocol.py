@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Device = Literal["cpu", "cuda"]
-EnginePrecision = Literal["fp32", "bf16"]
+EnginePrecision = Literal["fp32", "bf16", "int8"]
 Array = NDArray[np.generic]
 
 
@@ -65,7 +65,10 @@ class EngineOptions:
     device: Device = "cpu"
     threads: int | None = None
     precision: EnginePrecision = "fp32"
-    """What a float32 graph is computed in; ``bf16`` only where asked for, since it changes the numbers."""
+    """What a float32 graph is computed in; ``bf16`` only where asked for, since it changes the numbers.
+    ``int8``: the graph has quantized layers (QuantizeLinear, DequantizeLinear), which run in int8."""
+    rest_in_bf16: bool = False
+    """With ``int8``: what is not quantized may be computed in bfloat16. For an engine: it is."""
     exact_after: tuple[str, ...] = ()
     """Outputs of the graph where a smaller precision ends: what is made from them is computed in float32."""
     bundle: str | None = field(default=None, repr=False)
@@ -83,7 +86,7 @@ class EngineSpec:
     """Import name of the third-party package."""
     install: str
     devices: tuple[Device, ...]
-    precisions: tuple[EnginePrecision, ...] = ("fp32",)
+    precisions: tuple[EnginePrecision, ...] = ("fp32", "int8")
 
     def fits(self, options: EngineOptions) -> bool:
         """Whether it has the device and the precision."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,19 @@ from numpy.typing import NDArray
 # 8192 x 1024 float32 similarities are 32 MB: large enough for the BLAS to run at full speed, small enough
 # for a bank of any size to be searched in constant memory.
 _BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class ExactIndex:
+    """All of the bank, every time. It keeps no copy."""
+
+    exact = True
+    nbytes = 0
+    banks: tuple[NDArray[np.float32], ...]
+
+    def nearest(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :class:`edgead_runtime.index.SearchIndex`."""
+        return nearest_distances(queries, self.banks)
 
 
 def nearest_distances(

@@ -13,7 +13,7 @@ from edgead_runtime.cache import cache_dir
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.errors import BundleError, OutputError
+from edgead_runtime.errors import OutputError
 from edgead_runtime.files import sha256_bytes, write_atomic
 from edgead_runtime.images import Picture
 from edgead_runtime.manifest import Precision
@@ -124,13 +124,13 @@ def build_engine(
         check_reference()
     plan = _build_with_times(trt, kind, model, options, here, progress)
     place = None if bundle.path is None else str(bundle.path)
-    command = rebuild_command(place, kind, options)
+    command = rebuild_command(place, kind, options, precision=precision)
     command += "" if graph is None else f" --graph {graph}"
-    command += "" if precision == "fp32" else f" --precision {precision}"
     record = make_record(kind, trt, here, name, precision, model, plan, options, command)
     if checked:
         progress("Comparing with ONNX Runtime", 0.0)
-        parity = _compare(bundle, TensorRtEngine(trt, kind, open_device(), plan.data, record), name, checked)
+        engine = TensorRtEngine(trt, kind, open_device(), plan.data, record)
+        parity = _compare(bundle, engine, name, precision, checked)
         require_passed(parity, precision, trt.__version__)
         record = msgspec.structs.replace(record, parity=parity)
     folder = cache_dir() / FOLDER if into_cache else own_folder(place)
@@ -172,9 +172,13 @@ def make_record(
 
 
 def _compare(
-    bundle: EncoderBundle, engine: TensorRtEngine, graph: GraphName, pictures: Sequence[Picture]
+    bundle: EncoderBundle,
+    engine: TensorRtEngine,
+    graph: GraphName,
+    precision: Precision,
+    pictures: Sequence[Picture],
 ) -> EngineParity:
-    frame_file = bundle.manifest.frame if graph == "frame" else None
+    frame_file = bundle.manifest.frame_of(precision) if graph == "frame" else None
     with (
         Encoder(bundle, engine, frame_file) as tested,
         Encoder.load(bundle, engine="onnxruntime", device="cpu", fused=False) as reference,
@@ -186,15 +190,8 @@ def _compare(
 def _graph_of(
     bundle: EncoderBundle, graph: GraphName | None, precision: Precision
 ) -> tuple[GraphName, bytes]:
-    frame = bundle.manifest.frame
-    fused = frame is not None and frame.precision == precision
-    if graph == "frame" or (graph is None and fused):
-        if frame is not None and not fused:
-            raise BundleError(
-                f"the frame graph of {bundle.source} is in {frame.precision}, not in {precision}",
-                f"Build it in {frame.precision}, or the encoder alone (--graph encoder).",
-            )
-        return "frame", bundle.read_frame_graph()
+    if graph == "frame" or (graph is None and bundle.manifest.frame_of(precision) is not None):
+        return "frame", bundle.read_frame_graph(precision)
     return "encoder", bundle.read_model(precision)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from edgead_runtime.cache import cache_dir
+from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import BundleError, EngineMismatchError, EngineUnavailableError
 from edgead_runtime.files import output_error, sha256_bytes, write_atomic
 from edgead_runtime.tensorrt.api import Flavour
@@ -36,7 +37,11 @@ def plan_path(folder: Path, flavour: str, onnx_sha256: str) -> Path:
 
 
 def rebuild_command(
-    source: str | None, flavour: Flavour, options: BuildOptions | None = None, here: DeviceFacts | None = None
+    source: str | None,
+    flavour: Flavour,
+    options: BuildOptions | None = None,
+    here: DeviceFacts | None = None,
+    precision: str = "fp32",
 ) -> str:
     """What to type for an engine that can be used here.
 
@@ -45,12 +50,23 @@ def rebuild_command(
         flavour: Which TensorRT.
         options: Of the engine that is to be replaced.
         here: The GPU; one that is built ahead of time has to be told of it.
+        precision: Of the ONNX file.
     """
     options = options or BuildOptions()
     if here is not None and flavour.ahead_of_time:
         options = msgspec.structs.replace(options, sm=tuple(sorted({*options.sm, here.sm})))
     place = shlex.quote(source or "ENCODER")
-    return f"edgead-runtime build {place} --engine {flavour.name} {options.arguments()}".strip()
+    command = f"edgead-runtime build {place} --engine {flavour.name} {options.arguments()}".strip()
+    return command if precision == "fp32" else f"{command} --precision {precision}"
+
+
+def _precision_of(source: str | None, digest: str) -> str:
+    """Of the file of a bundle with this hash."""
+    if source is None or not Path(source).is_dir():
+        return "fp32"
+    manifest = EncoderBundle.open(source).manifest
+    known = {entry.sha256: entry.precision for entry in (*manifest.files, *manifest.frames)}
+    return known.get(digest, "fp32")
 
 
 def write_engine(folder: Path, plan: bytes, record: EngineRecord) -> Path:
@@ -95,10 +111,11 @@ def find_engine(
     if path is None:
         raise EngineUnavailableError(
             f"no {flavour.name} engine was built for this graph",
-            f"Build it on this machine: {rebuild_command(source, flavour, here=here)}",
+            "Build it on this machine: "
+            + rebuild_command(source, flavour, here=here, precision=_precision_of(source, digest)),
         )
     record = decode_record(_read(path.with_suffix(".json")), str(path.with_suffix(".json")))
-    again = f"Build it again: {rebuild_command(source, flavour, record.options, here)}"
+    again = f"Build it again: {rebuild_command(source, flavour, record.options, here, record.precision)}"
     problems = record.mismatches(digest, tensorrt, here)
     if problems:
         raise EngineMismatchError(f"{path} cannot be used: {'; '.join(problems)}", again)

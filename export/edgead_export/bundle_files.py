@@ -1,0 +1,94 @@
+"""The files of an encoder bundle, gathered before anything is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import onnx
+from edgead_runtime.files import sha256_bytes
+from edgead_runtime.frame_graph import block_rows_for
+from edgead_runtime.images import Picture
+from edgead_runtime.manifest import EncoderFile, EncoderManifest, FrameFile, Precision
+
+from edgead_export.frame_parity import FrameParity, compare_frame
+from edgead_export.fusing import fuse, fused_feature
+from edgead_export.parity import require_same_frame
+from edgead_export.precisions.offering import Offer
+from edgead_export.tracing import finish
+
+
+class BundleFiles:
+    """ONNX files and what the manifest says of them.
+
+    Args:
+        draft: The manifest without files.
+        metadata: What each ONNX file says of itself.
+        pictures: Frame graphs are compared with the stages on these.
+    """
+
+    def __init__(
+        self, draft: EncoderManifest, metadata: Mapping[str, str], pictures: Sequence[Picture]
+    ) -> None:
+        self._draft, self._metadata, self._pictures = draft, metadata, pictures
+        self._files: list[EncoderFile] = []
+        self._frames: list[FrameFile] = []
+        self._contents: dict[str, bytes] = {}
+
+    def add(self, precision: Precision, data: bytes, judged: Mapping[str, bool] | None = None) -> None:
+        """Add an encoder."""
+        path = _name("encoder", precision)
+        self._contents[path] = data
+        self._files.append(
+            EncoderFile(
+                precision=precision,
+                path=path,
+                sha256=sha256_bytes(data),
+                bytes=len(data),
+                judged=dict(judged or {}),
+            )
+        )
+
+    def add_offer(self, offer: Offer, *, fuse: bool) -> None:
+        """Add a precision that passed, with its frame graph where there are any.
+
+        Raises:
+            ParityError: The frame graph does not agree with the stages.
+        """
+        if offer.model is None:  # the fp32 file, run in another way
+            (reference,) = [file for file in self._files if file.precision == "fp32"]
+            judged = {**reference.judged, **offer.judged}
+            self._files[self._files.index(reference)] = msgspec.structs.replace(reference, judged=judged)
+        elif offer.passed:
+            self.add(offer.precision, offer.data, offer.judged)
+            if fuse:
+                require_same_frame(self.add_frame(offer.precision, offer.model, offer.data))
+
+    def add_frame(self, precision: Precision, model: onnx.ModelProto, encoder: bytes) -> FrameParity:
+        """Make and add the frame graph of an encoder; returns how it compares with the stages."""
+        data = finish(fuse(model, self._draft), {**self._metadata, "edgead.graph": "frame"})
+        path = _name("frame", precision)
+        self._contents[path] = data
+        self._frames.append(
+            FrameFile(
+                precision=precision,
+                path=path,
+                sha256=sha256_bytes(data),
+                bytes=len(data),
+                layer=fused_feature(self._draft).layer,
+                block_rows=block_rows_for(math.prod(self._draft.grid)),
+            )
+        )
+        return compare_frame(data, encoder, self._draft, self._pictures, precision)
+
+    def write(self, folder: Path) -> EncoderManifest:
+        """Write the ONNX files; returns the whole manifest."""
+        for path, data in self._contents.items():
+            (folder / path).write_bytes(data)
+        return msgspec.structs.replace(self._draft, files=self._files, frames=self._frames)
+
+
+def _name(kind: str, precision: Precision) -> str:
+    return f"{kind}.onnx" if precision == "fp32" else f"{kind}.{precision}.onnx"

@@ -1,0 +1,82 @@
+"""Files of smaller precisions from the traced fp32 graph, and how far int8 has to give in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from edgead_runtime.engines import Array, EngineOptions, create_engine
+from numpy.typing import NDArray
+
+from edgead_export.precisions.int8 import quantize_linears
+from edgead_export.precisions.linears import find_linears
+from edgead_export.precisions.smoothing import smooth
+from edgead_export.precisions.statistics import observe
+
+_MOST_KEPT = 0.3
+"""Of the layers: with more of them in float32 the file is hardly faster than fp32."""
+
+
+@dataclass(frozen=True)
+class Int8Attempt:
+    """An int8 graph."""
+
+    model: onnx.ModelProto
+    kept: tuple[str, ...]
+    """Layers that stay in fp32."""
+
+
+def int8_attempts(model: onnx.ModelProto, inputs: Sequence[dict[str, Array]]) -> Iterator[Int8Attempt]:
+    """The int8 graph, and then those with more and more of the most sensitive layers left in fp32.
+
+    How sensitive a layer is, is measured when it is first needed: quantized alone, how far it moves the
+    features of the first picture.
+
+    Args:
+        model: The fp32 graph; not changed.
+        inputs: The encoder's input for each calibration picture.
+    """
+    smoothed = onnx.ModelProto()
+    smoothed.CopyFrom(model)
+    linears = find_linears(smoothed)
+    activations = smooth(smoothed, observe(model, [linear.source for linear in linears], inputs))
+    yield Int8Attempt(quantize_linears(smoothed, activations), ())
+    # Query, key and value projections share their activations, and so what quantizing does to them.
+    groups: dict[str, list[str]] = {}
+    for linear in linears:
+        groups.setdefault(linear.source, []).append(linear.name)
+    everything = {linear.name for linear in linears}
+    expected = _features(smoothed, inputs[0])
+    moved = {
+        group: _distance(
+            _features(quantize_linears(smoothed, activations, keep=everything.difference(names)), inputs[0]),
+            expected,
+        )
+        for group, names in groups.items()
+    }
+    worst_first = sorted(groups, key=lambda group: -moved[group])
+    kept = 1
+    while kept <= _MOST_KEPT * len(groups):
+        names = tuple(name for group in worst_first[:kept] for name in groups[group])
+        yield Int8Attempt(quantize_linears(smoothed, activations, keep=names), names)
+        kept = max(kept + 1, kept * 3 // 2)
+
+
+def _features(model: onnx.ModelProto, inputs: dict[str, Array]) -> list[NDArray[np.float32]]:
+    options = EngineOptions(precision="int8")
+    with create_engine(model.SerializeToString(), "onnxruntime", options) as engine:
+        return [np.asarray(output, np.float32) for output in engine.run(inputs).values()]
+
+
+def _distance(found: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> float:
+    """Mean over the outputs of the relative distance."""
+    return float(
+        np.mean(
+            [
+                np.linalg.norm(one - other) / max(float(np.linalg.norm(other)), 1e-12)
+                for one, other in zip(found, expected, strict=True)
+            ]
+        )
+    )

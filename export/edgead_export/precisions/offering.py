@@ -1,0 +1,229 @@
+"""Which precisions a bundle offers: files are made, judged, and left out where they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+import msgspec
+import onnx
+from edgead_runtime.agreement import Gate, GateReport, LabelledPictures, Scene, WorstScene
+from edgead_runtime.encoder import Encoder
+from edgead_runtime.encoder_bundle import EncoderBundle
+from edgead_runtime.engines import BF16, Array
+from edgead_runtime.errors import EngineUnavailableError
+from edgead_runtime.files import sha256_bytes
+from edgead_runtime.images import Picture
+from edgead_runtime.manifest import EncoderFile, EncoderManifest, Precision
+from edgead_runtime.preprocess import Preprocessor
+from edgead_runtime.scenes import scenes_of_one_part, scenes_of_unrelated
+
+from edgead_export.precisions.half import to_half
+from edgead_export.precisions.making import int8_attempts
+
+Say = Callable[[str], None]
+Finish = Callable[[onnx.ModelProto], bytes]
+_PORTABLE, _OTHER = "onnxruntime", "openvino"
+_ENOUGH_TO_SPLIT = 4
+"""Pictures from which on some calibrate and others judge."""
+
+
+@dataclass(frozen=True)
+class GatePictures:
+    """What int8 is calibrated on and what every precision is judged on."""
+
+    calibration: tuple[Picture, ...]
+    scenes: tuple[Scene, ...]
+    labelled: LabelledPictures | None = None
+
+    @classmethod
+    def of(
+        cls,
+        pictures: Sequence[Picture],
+        *,
+        one_part: bool,
+        labelled: LabelledPictures | None = None,
+    ) -> GatePictures:
+        """Divide pictures.
+
+        Args:
+            pictures: At least two.
+            one_part: They show parts of one kind, not unrelated things. From four of them on every second one
+                calibrates and the others judge, so that ranges are judged on pictures they have not seen.
+            labelled: Where there are any.
+        """
+        if not one_part:
+            return cls(tuple(pictures), tuple(scenes_of_unrelated(pictures)), labelled)
+        split = len(pictures) >= _ENOUGH_TO_SPLIT
+        calibrating, judging = (pictures[0::2], pictures[1::2]) if split else (pictures, pictures)
+        return cls(tuple(calibrating), tuple(scenes_of_one_part(judging)), labelled)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A precision that was made and judged."""
+
+    precision: Precision
+    model: onnx.ModelProto | None
+    """``None`` for bf16, which is the fp32 file."""
+    data: bytes
+    reports: tuple[GateReport, ...]
+    worst: WorstScene | None
+    judged: dict[str, bool]
+    kept: tuple[str, ...] = ()
+    """Layers of an int8 file that stay in fp32."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is offered at all: in the portable engine, or for bf16 in the one that has it."""
+        return self.judged.get(_OTHER + BF16 if self.precision == "bf16" else _PORTABLE, False)
+
+
+@dataclass
+class Offering:
+    """Makes and judges the precisions of one traced encoder.
+
+    Args:
+        model: The fp32 graph.
+        data: Its file.
+        manifest: Says what goes in and out; its files are not looked at.
+        finish: Turns a graph into a checked file.
+        pictures: To calibrate and judge on.
+    """
+
+    model: onnx.ModelProto
+    data: bytes
+    manifest: EncoderManifest
+    finish: Finish
+    pictures: GatePictures
+    _gate: Gate | None = field(default=None, init=False)
+
+    def make(self, precision: Precision) -> Offer:
+        """Make and judge one precision."""
+        if precision == "int8":
+            return self._make_int8()
+        if precision == "bf16":
+            return self._judge_bf16()
+        model = to_half(self.model)
+        data = self.finish(model)
+        report, worst = self._judge("fp16", data, _PORTABLE)
+        return Offer("fp16", model, data, (report,), worst, {_PORTABLE: report.passed})
+
+    def _make_int8(self) -> Offer:
+        """The int8 file with the fewest layers in fp32 that passes in every installed engine.
+
+        Where there is none: the first that passes in the portable one, else the last that was tried.
+        """
+        passed: list[Offer] = []
+        tried: list[Offer] = []
+        for attempt in int8_attempts(self.model, list(self._inputs())):
+            data = self.finish(attempt.model)
+            report, worst = self._judge("int8", data, _PORTABLE)
+            offer = Offer(
+                "int8", attempt.model, data, (report,), worst, {_PORTABLE: report.passed}, attempt.kept
+            )
+            if report.passed and find_spec(_OTHER) is not None:
+                offer = self._judge_elsewhere(offer)
+            if all(offer.judged.values()):
+                return self._judge_rest_in_bf16(offer)
+            tried.append(offer)
+            if report.passed:
+                passed.append(offer)
+        return passed[0] if passed else tried[-1]
+
+    def _judge_elsewhere(self, offer: Offer) -> Offer:
+        report, _ = self._judge("int8", offer.data, _OTHER)
+        return _with_report(offer, report, _OTHER)
+
+    def _judge_rest_in_bf16(self, offer: Offer) -> Offer:
+        if find_spec(_OTHER) is None:
+            return offer
+        way = _OTHER + BF16
+        try:
+            report, _ = self._judge("int8", offer.data, way)
+        except EngineUnavailableError:
+            return offer  # this processor has none
+        return _with_report(offer, report, way)
+
+    def _judge_bf16(self) -> Offer:
+        with self._load("bf16", b"", _OTHER) as encoder:
+            report, worst = self.gate.judge(encoder, "bf16")
+        return Offer("bf16", None, b"", (report,), worst, {_OTHER + BF16: report.passed})
+
+    def _judge(self, precision: Precision, data: bytes, engine: str) -> tuple[GateReport, WorstScene]:
+        with self._load(precision, data, engine) as encoder:
+            return self.gate.judge(encoder, precision)
+
+    @property
+    def gate(self) -> Gate:
+        """Made when it is first needed: it encodes every scene in fp32."""
+        if self._gate is None:
+            with self._load("fp32", b"", _PORTABLE) as reference:
+                self._gate = Gate(reference, self.pictures.scenes, self.pictures.labelled)
+        return self._gate
+
+    def _load(self, precision: Precision, data: bytes, engine: str) -> Encoder:
+        """An encoder of a bundle that is not on disk yet."""
+        files: dict[str, bytes] = {"fp32": self.data} | ({precision: data} if data else {})
+        entries = [
+            EncoderFile(
+                precision=msgspec.convert(name, Precision),
+                path=name,
+                sha256=sha256_bytes(content),
+                bytes=len(content),
+            )
+            for name, content in files.items()
+        ]
+        manifest = msgspec.structs.replace(self.manifest, files=entries, frames=[])
+        bundle = EncoderBundle(manifest, "the export", files.__getitem__)
+        return Encoder.load(bundle, engine=engine, precision=precision)
+
+    def _inputs(self) -> Iterator[dict[str, Array]]:
+        entry = self.manifest.input
+        preprocess = Preprocessor(entry, self.manifest.preprocess, self.manifest.patch_size)
+        for picture in self.pictures.calibration:
+            yield {entry.name: preprocess(picture.frame)[None]}
+
+
+def _with_report(offer: Offer, report: GateReport, way: str) -> Offer:
+    return Offer(
+        offer.precision,
+        offer.model,
+        offer.data,
+        (*offer.reports, report),
+        offer.worst,
+        {**offer.judged, way: report.passed},
+        offer.kept,
+    )
+
+
+def offer_all(precisions: Sequence[Precision], offering: Offering, *, stage: Say, note: Say) -> list[Offer]:
+    """Make and judge precisions; what fails, or cannot be judged here, is said and not offered.
+
+    Returns:
+        Everything that was judged, passed or not.
+    """
+    found = []
+    for precision in precisions:
+        stage(precision)
+        try:
+            offer = offering.make(precision)
+        except EngineUnavailableError as error:
+            note(f"{precision} cannot be judged here: {error.problem}. It was not recorded.")
+            continue
+        found.append(offer)
+        for report in offer.reports:
+            if not report.passed:
+                note(_refusal(report, offer))
+        if offer.passed and offer.kept:
+            note(f"Left in fp32 in the {precision} file, which does not pass else: {', '.join(offer.kept)}.")
+    return found
+
+
+def _refusal(report: GateReport, offer: Offer) -> str:
+    what = f"{report.precision} in {report.engine} is not offered: {'; '.join(report.failures)}."
+    if offer.passed or report.precision == "bf16":
+        return what
+    calibrate = "--calibrate with more good pictures of your own, or " if report.precision == "int8" else ""
+    return f"{what} The file is not written. Try {calibrate}bf16."
