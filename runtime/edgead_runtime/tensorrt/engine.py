@@ -216,7 +216,8 @@ def open_engine(model: bytes, options: EngineOptions, flavour_name: str) -> Tens
     except RuntimeError as error:  # what the bindings make of an exception of TensorRT's own
         raise BundleError(
             f"TensorRT does not load the engine ({str(error).splitlines()[0]})",
-            f"Build it again: {rebuild_command(options.bundle, flavour, record.options, precision=record.precision)}",
+            "Build it again: "
+            + rebuild_command(options.bundle, flavour, record.options, precision=record.precision),
         ) from error
 
 

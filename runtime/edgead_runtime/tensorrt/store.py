@@ -14,6 +14,7 @@ from edgead_runtime.cache import cache_dir
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import BundleError, EngineMismatchError, EngineUnavailableError
 from edgead_runtime.files import output_error, sha256_bytes, write_atomic
+from edgead_runtime.manifest import EncoderFile, FrameFile
 from edgead_runtime.tensorrt.api import Flavour
 from edgead_runtime.tensorrt.device import DeviceFacts
 from edgead_runtime.tensorrt.options import BuildOptions
@@ -65,8 +66,8 @@ def _precision_of(source: str | None, digest: str) -> str:
     if source is None or not Path(source).is_dir():
         return "fp32"
     manifest = EncoderBundle.open(source).manifest
-    known = {entry.sha256: entry.precision for entry in (*manifest.files, *manifest.frames)}
-    return known.get(digest, "fp32")
+    entries: list[EncoderFile | FrameFile] = [*manifest.files, *manifest.frames]
+    return next((entry.precision for entry in entries if entry.sha256 == digest), "fp32")
 
 
 def write_engine(folder: Path, plan: bytes, record: EngineRecord) -> Path:
