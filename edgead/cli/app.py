@@ -17,6 +17,7 @@ from edgead.cli import exit_codes
 from edgead.cli.bench import bench
 from edgead.cli.demo import demo
 from edgead.cli.detect import detect
+from edgead.cli.doctor import doctor
 from edgead.cli.enroll import enroll
 from edgead.cli.evaluate import SeveralValues, evaluate
 from edgead.cli.export import export
@@ -65,7 +66,7 @@ def start(
         typer.echo(context.get_help())
 
 
-app.command(epilog=exit_codes.EXPLANATION)(export)
+app.command(cls=SeveralValues, epilog=exit_codes.EXPLANATION)(export)
 app.command(epilog=exit_codes.EXPLANATION)(enroll)
 app.command(epilog=exit_codes.EXPLANATION)(detect)
 app.command(epilog=exit_codes.EXPLANATION)(screen)
@@ -76,6 +77,7 @@ app.command(epilog=exit_codes.EXPLANATION)(verify)
 app.command()(bench)
 app.command(epilog=TUNE_EXIT_CODES)(tune)
 app.command()(recipes)
+app.command()(doctor)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

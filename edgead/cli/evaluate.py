@@ -27,7 +27,7 @@ from edgead.cli.terminal import Terminal
 if TYPE_CHECKING:
     from edgead.evaluation.summary import Summary
 
-_SEVERAL = ("--shots", "--objects")
+_SEVERAL = ("--shots", "--objects", "--sm")
 
 
 class DatasetName(str, Enum):

@@ -16,6 +16,15 @@ from edgead.cli.terminal import Terminal
 if TYPE_CHECKING:
     from edgead_export.export import ExportOutcome
     from edgead_export.parity import ParityReport
+    from edgead_runtime.tensorrt.api import FlavourName
+    from edgead_runtime.tensorrt.options import BuildOptions
+
+
+class BuildFor(str, Enum):
+    """Choices of ``--engine``."""
+
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
 
 
 class Resize(str, Enum):
@@ -101,6 +110,17 @@ def export(
         Path | None,
         typer.Option(help="Folder of pictures to compare on.", show_default="four bundled ones"),
     ] = None,
+    engine: Annotated[
+        BuildFor | None,
+        typer.Option(
+            help="Also build an engine: tensorrt for the GPU that is here, tensorrt-rtx for those of --sm.",
+            show_default="none",
+        ),
+    ] = None,
+    sm: Annotated[
+        list[int] | None,
+        typer.Option(help="GPUs to build for with tensorrt-rtx, by compute capability: 86 89 120."),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -121,6 +141,7 @@ def export(
     parse_resolution(res, spec.patch_size)
     if blocks:
         spec.check_layers(blocks)
+    build = None if engine is None else _check_engine(engine, sm or [])
     truth = None if labelled is None else read_labelled(labelled)
     terminal.step("loading torch")
     from edgead_export.export import ExportOptions, check_precisions, export_encoder
@@ -155,11 +176,34 @@ def export(
     say_parity(terminal, outcome.parity)
     say_gates(terminal, outcome.parity.gates)
     terminal.say(f"Wrote {outcome.path} in {outcome.seconds:.0f} s.")
+    built = None if build is None else _build(terminal, target, *build)
     terminal.say(
         f"Enrol good pictures with: edgead enroll --encoder {shlex.quote(str(outcome.path))} "
         "--good FOLDER -o part.edgead"
     )
-    terminal.result(_summary(outcome))
+    terminal.result({**_summary(outcome), "engine": built})
+
+
+def _check_engine(engine: BuildFor, sm: list[int]) -> tuple[FlavourName, BuildOptions]:
+    """What to build; refused at once where it cannot be."""
+    from edgead_runtime.tensorrt.building import check_can_build
+    from edgead_runtime.tensorrt.options import BuildOptions
+
+    options = BuildOptions(sm=tuple(sm))
+    check_can_build(engine.value, options)
+    return engine.value, options
+
+
+def _build(terminal: Terminal, bundle: Path, flavour: FlavourName, options: BuildOptions) -> dict[str, Any]:
+    """The engine beside the encoder, as ``edgead-runtime build`` makes it."""
+    from edgead_runtime.tensorrt.building import build_engine
+    from msgspec import to_builtins
+
+    terminal.step("building the engine")
+    built = build_engine(bundle, flavour, options)
+    for line in built.lines():
+        terminal.say(line)
+    return {"plan": str(built.path), "record": to_builtins(built.record)}
 
 
 def check_judged(precisions: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ Json = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")]
 Engine = Annotated[
     str,
-    typer.Option(help="auto (the one that measures fastest here), onnxruntime or openvino."),
+    typer.Option(help="auto (the one that measures fastest here), onnxruntime, openvino or tensorrt."),
 ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgead_runtime.encoder_bundle import MANIFEST_NAME, EncoderBundle
 from edgead_runtime.errors import BundleError
+from edgead_runtime.tensorrt.store import FOLDER as ENGINES_FOLDER
 
 from edgead.jobs.own_folder import FolderKind, check_own_folder
 
@@ -20,7 +21,9 @@ def _is_bundle(folder: Path) -> bool:
 
 _BUNDLE = FolderKind(
     name="an encoder bundle",
-    members=frozenset({MANIFEST_NAME, "encoder.onnx", "parity.json", "parity.png"}),
+    members=frozenset(
+        {MANIFEST_NAME, "encoder.onnx", "frame.onnx", "parity.json", "parity.png", ENGINES_FOLDER}
+    ),
     is_one=_is_bundle,
     option="--out",
 )

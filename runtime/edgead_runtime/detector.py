@@ -163,7 +163,7 @@ class Detector:
         *,
         encoder: Encoder | str | Path | None = None,
         engine: str = "auto",
-        device: Device = "cpu",
+        device: Device | None = None,
         threads: int | None = None,
         precision: Precision = "fp32",
         fused: bool = True,

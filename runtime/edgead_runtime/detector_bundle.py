@@ -159,7 +159,10 @@ def _embedded_encoder(payload: Mapping[str, bytes], path: Path, folder: str) -> 
             raise BundleError(f"{source} lacks {name}", _REMEDY) from None
 
     return EncoderBundle(
-        manifest=decode_manifest(read(MANIFEST_NAME), EncoderManifest, source), source=source, read_file=read
+        manifest=decode_manifest(read(MANIFEST_NAME), EncoderManifest, source),
+        source=source,
+        read_file=read,
+        path=path,
     )
 
 

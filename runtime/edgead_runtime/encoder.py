@@ -21,6 +21,7 @@ from edgead_runtime.engines import (
     EngineOptions,
     Uploaded,
     create_engine,
+    default_device,
 )
 from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.images import Frame
@@ -83,7 +84,7 @@ class Encoder:
         bundle: EncoderBundle | str | Path,
         *,
         engine: str = "auto",
-        device: Device = "cpu",
+        device: Device | None = None,
         threads: int | None = None,
         precision: Precision = "fp32",
         fused: bool = True,
@@ -94,7 +95,8 @@ class Encoder:
             bundle: A folder written by ``edgead export``, or an open bundle.
             engine: A name of :data:`edgead_runtime.engines.ENGINES`, or ``auto`` for the one that measures
                 fastest here.
-            device: ``cpu`` or ``cuda``; never replaced silently.
+            device: ``cpu`` or ``cuda``; never replaced silently. ``None`` is the engine's own, and ``cpu``
+                where it has several.
             threads: Threads of the engine; ``None`` leaves the choice to it.
             precision: ``int8`` and ``fp16`` are files of the bundle, where it has them; ``bf16`` is the fp32
                 file in bfloat16, where the processor has it. Each changes the numbers.
@@ -107,6 +109,8 @@ class Encoder:
         """
         opened = bundle if isinstance(bundle, EncoderBundle) else EncoderBundle.open(bundle)
         manifest, entry = opened.manifest, opened.manifest.input
+        device = device or default_device(engine)
+        place = None if opened.path is None else str(opened.path)
         random = np.random.default_rng(0)
         plan = plan_execution(manifest, precision, engine)
         options = EngineOptions(
@@ -114,6 +118,7 @@ class Encoder:
             threads=threads,
             precision=plan.engine_precision,
             rest_in_bf16=plan.rest_in_bf16,
+            bundle=place,
         )
         frame_file = manifest.frame_of(plan.file.precision) if fused and cls.takes_frame_graph else None
         if frame_file is None:

@@ -23,6 +23,8 @@ class EncoderBundle:
     read_file: Callable[[str], bytes]
     root: Path | None = None
     """The folder, or ``None`` where the encoder is embedded."""
+    path: Path | None = None
+    """What to name on a command line for this encoder: the folder as it was given, or the detector file."""
 
     @classmethod
     def open(cls, path: str | Path) -> EncoderBundle:
@@ -53,6 +55,7 @@ class EncoderBundle:
             source=str(root),
             read_file=lambda name: _read(root / name),
             root=root.resolve(),
+            path=root,
         )
 
     def read_model(self, precision: Precision = "fp32") -> bytes:

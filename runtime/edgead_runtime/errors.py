@@ -48,6 +48,26 @@ class EngineUnavailableError(EdgeadError):
     """The engine or device asked for is not on this machine."""
 
 
+class EngineBuildError(EdgeadError):
+    """An engine cannot be built from a graph."""
+
+
+class EngineMismatchError(EngineUnavailableError):
+    """An engine was built for another GPU, another TensorRT or another graph than what is here."""
+
+
+class GpuError(EdgeadError):
+    """A call of the GPU failed."""
+
+
+class GpuMemoryError(GpuError):
+    """The GPU's memory is used up. What was there before still works."""
+
+
+class GpuLostError(GpuError):
+    """The GPU answers no more; nothing that this process has on it can be used again."""
+
+
 class IndexUnavailableError(EdgeadError):
     """The search index asked for is not on this machine, or does not fit the recipe."""
 

@@ -19,6 +19,7 @@ from edgead_runtime.errors import (
     EncoderMismatchError,
     EncoderNotFoundError,
     EngineUnavailableError,
+    IndexUnavailableError,
     PrecisionMissingError,
 )
 from edgead_runtime.leading import Companion
@@ -30,6 +31,7 @@ _NOT_HERE = (
     EngineUnavailableError,
     EncoderNotFoundError,
     EncoderMismatchError,
+    IndexUnavailableError,
     PrecisionMissingError,
 )
 """What one machine lacks and another may have: no reason not to run the settings that are left."""
@@ -95,7 +97,7 @@ class _Loading:
         if record is not None and not isinstance(self.encoder, Encoder):
             try:
                 return opened.enter_context(self._load(self.bundle, self.encoder, record.options)), remarks
-            except (EngineUnavailableError, PrecisionMissingError) as error:
+            except (EngineUnavailableError, IndexUnavailableError, PrecisionMissingError) as error:
                 remarks.append(_left_out(record, error))
         return opened.enter_context(self._load(self.bundle, self.encoder, {})), remarks
 

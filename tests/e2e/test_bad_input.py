@@ -397,3 +397,10 @@ def test_a_reader_that_goes_away_is_no_error(start_edgead):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 141
     assert err == ""
+
+
+def test_engines_that_cannot_be_built_are_refused_before_anything_is_exported(edgead, tmp_path):
+    out = ("--out", tmp_path / "encoder")
+    edgead("export", "--engine", "tensorrt-rtx", *out).assert_refused("has to be told for which GPUs", "--sm")
+    edgead("export", "--engine", "tensorrt", "--sm", 86, 89, *out).assert_refused("Leave out --sm")
+    assert not (tmp_path / "encoder").exists()

@@ -191,3 +191,10 @@ def test_printed_commands_survive_spaces(edgead, encoder, good, tmp_path):
     part = tmp_path / "part no 1.edgead"
     ran = edgead("enroll", "--encoder", encoder, "--good", good, "-o", part)
     assert f"edgead detect '{part}' PICTURES" in " ".join(ran.out.split())
+
+
+def test_the_doctor_says_what_runs_here(edgead):
+    ran = edgead("doctor")
+    assert ran.code == 0
+    assert ran.out.startswith("Detectors run here on the ")
+    assert "yes  onnxruntime on cpu" in ran.out

@@ -368,15 +368,28 @@ def test_another_machine_is_said_and_timed(tuned, monkeypatch):
         assert detector.setting == 0
 
 
+@pytest.mark.parametrize("option", [("index", "of the future"), ("precision", "int8")])
+def test_a_setting_that_lacks_an_index_or_a_file_is_left_out(tuned, option):
+    name, value = option
+
+    def change(manifest):
+        manifest["tuning"]["tiers"][1]["options"][name] = value
+
+    _rewrite(tuned, change)
+    with Detector.load(tuned, budget_ms=5, threads=1) as detector:
+        assert len(detector.settings) == 1
+        assert any("'small' is left out here" in note for note in detector.budget_notes)
+
+
 def test_a_setting_that_this_machine_cannot_run_is_left_out(tuned, tmp_path, good_frames):
     def change(manifest):
-        manifest["tuning"]["tiers"][1]["options"]["index"] = "of the future"
+        manifest["tuning"]["tiers"][1]["options"]["lens"] = "of the future"
 
     _rewrite(tuned, change)
     with Detector.load(tuned, budget_ms=5, threads=1) as detector:
         assert len(detector.settings) == 1
         assert any(
-            "'small' is left out here" in note and "option index" in note for note in detector.budget_notes
+            "'small' is left out here" in note and "option lens" in note for note in detector.budget_notes
         )
         detector.set_threshold(0.25)
         detector.save(tmp_path / "kept.edgead")

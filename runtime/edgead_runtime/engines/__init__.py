@@ -30,6 +30,7 @@ __all__ = [
     "EngineSpec",
     "Uploaded",
     "create_engine",
+    "default_device",
 ]
 
 BF16 = "+bf16"
@@ -55,8 +56,34 @@ ENGINES: dict[str, EngineSpec] = {
             devices=("cpu",),
             precisions=("fp32", "bf16", "int8"),
         ),
+        EngineSpec(
+            name="tensorrt",
+            module="edgead_runtime.engines.tensorrt",
+            requires="tensorrt",
+            install="TensorRT (JetPack has it; elsewhere: pip install tensorrt)",
+            devices=("cuda",),
+            precisions=("fp32",),
+        ),
+        EngineSpec(
+            name="tensorrt-rtx",
+            module="edgead_runtime.engines.tensorrt_rtx",
+            requires="tensorrt_rtx",
+            install='pip install "edgead-runtime[tensorrt-rtx]"',
+            devices=("cuda",),
+            precisions=("fp32",),
+        ),
     )
 }
+
+
+def default_device(engine: str) -> Device:
+    """Where an engine runs that is asked for by name and nothing else: ``cpu``, if it has that."""
+    spec = ENGINES.get(_pinned(engine))
+    return "cpu" if spec is None or "cpu" in spec.devices else spec.devices[0]
+
+
+def _pinned(engine: str) -> str:
+    return (os.environ.get(PINNED) or engine) if engine == "auto" else engine
 
 
 def create_engine(
@@ -84,8 +111,7 @@ def create_engine(
             asked for is not what would run. There is never a silent fallback.
     """
     options = options or EngineOptions()
-    if engine == "auto":
-        engine = os.environ.get(PINNED) or engine
+    engine = _pinned(engine)
     base, rest_in_bf16 = engine.removesuffix(BF16), engine.endswith(BF16)
     if base != "auto" and base not in ENGINES:
         raise EngineUnavailableError(

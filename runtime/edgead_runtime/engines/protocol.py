@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
@@ -33,7 +33,9 @@ class Engine(Protocol):
         """Put ``array`` where the engine runs, to be fed any number of times without moving again.
 
         It belongs to the caller and not to the engine: one engine serves several detectors, each with a bank
-        of its own. What is in ``array`` must not change while it is fed (it may not have been copied).
+        of its own. What is in ``array`` must not change while it is fed (it may not have been copied), and
+        where an array is the first part of a larger one, neither must it while a longer part is (an engine
+        may copy only what was added).
         """
 
     def run(
@@ -69,6 +71,8 @@ class EngineOptions:
     """With ``int8``: what is not quantized may be computed in bfloat16. For an engine: it is."""
     exact_after: tuple[str, ...] = ()
     """Outputs of the graph where a smaller precision ends: what is made from them is computed in float32."""
+    bundle: str | None = field(default=None, repr=False)
+    """Where the graph came from: engines that are built ahead lie there, and messages name it."""
 
 
 @dataclass(frozen=True)

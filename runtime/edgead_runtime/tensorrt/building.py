@@ -1,0 +1,223 @@
+"""Engines for an encoder bundle: one call for the command line of either distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from edgead_runtime.cache import cache_dir
+from edgead_runtime.detector_bundle import read_bundle
+from edgead_runtime.encoder import Encoder
+from edgead_runtime.encoder_bundle import EncoderBundle
+from edgead_runtime.errors import OutputError
+from edgead_runtime.files import sha256_bytes, write_atomic
+from edgead_runtime.images import Picture
+from edgead_runtime.manifest import Precision
+from edgead_runtime.persistence import locate_encoder
+from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, FlavourName, TensorRT, load
+from edgead_runtime.tensorrt.builder import Plan, build_plan, check_options
+from edgead_runtime.tensorrt.device import DeviceFacts, open_device
+from edgead_runtime.tensorrt.engine import TensorRtEngine
+from edgead_runtime.tensorrt.logging import Progress, ignore_progress
+from edgead_runtime.tensorrt.options import BuildOptions
+from edgead_runtime.tensorrt.parity import check_reference, compare, gate_pictures, require_passed
+from edgead_runtime.tensorrt.record import SCHEMA_VERSION, EngineParity, EngineRecord, Gpu, GraphName
+from edgead_runtime.tensorrt.store import FOLDER, own_folder, rebuild_command, write_engine
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """An engine that was written."""
+
+    path: Path
+    record: EngineRecord
+
+    def lines(self) -> list[str]:
+        """What to tell the person who asked for it."""
+        record = self.record
+        where = (
+            f"compute capability {', '.join(map(str, record.options.sm))}"
+            if record.gpu is None
+            else f"{record.gpu.name} (compute capability {record.gpu.sm})"
+        )
+        return [
+            f"Wrote {self.path} ({record.plan_bytes / 1e6:.0f} MB) in {record.seconds:.0f} s.",
+            f"It is the {record.graph} graph in {record.precision} for {where}, by {record.flavour} "
+            f"{record.tensorrt}, and runs nowhere else.",
+            "It has not been compared with ONNX Runtime."
+            if record.parity is None
+            else f"On {record.parity.pictures} pictures it agrees with ONNX Runtime: patch cosine at least "
+            f"{record.parity.cosine_min:.5f}.",
+        ]
+
+
+def open_encoder(source: str | Path) -> EncoderBundle:
+    """The encoder of a bundle folder, or of a detector file.
+
+    Raises:
+        BundleError: It is neither.
+        EncoderNotFoundError: The detector's encoder is not where it was.
+    """
+    path = Path(source)
+    if path.is_file():
+        return locate_encoder(path, read_bundle(path))
+    return EncoderBundle.open(path)
+
+
+def check_can_build(
+    flavour: FlavourName, options: BuildOptions
+) -> tuple[Flavour, TensorRT, DeviceFacts | None]:
+    """TensorRT, and the GPU where one is needed.
+
+    Raises:
+        EngineBuildError: The options contradict themselves.
+        EngineUnavailableError: TensorRT or the GPU is not there.
+    """
+    kind = FLAVOURS[flavour]
+    check_options(kind, options)
+    # The device first: without a driver TensorRT's own first call may end the process.
+    here = None if kind.ahead_of_time else open_device().facts()
+    return kind, load(kind), here
+
+
+def build_engine(
+    source: str | Path,
+    flavour: FlavourName,
+    options: BuildOptions | None = None,
+    *,
+    graph: GraphName | None = None,
+    precision: Precision = "fp32",
+    into_cache: bool = False,
+    pictures: Path | None = None,
+    unchecked: bool = False,
+    progress: Progress = ignore_progress,
+) -> BuiltEngine:
+    """Build and write an engine for an encoder.
+
+    Args:
+        source: An encoder bundle's folder, or a detector file.
+        flavour: ``tensorrt`` for the GPU that is here, ``tensorrt-rtx`` for those that the options name.
+        options: How.
+        graph: Which graph of the bundle; by default the one that a detector would run.
+        precision: Of the bundle's file; TensorRT computes in that of the file.
+        into_cache: Write into the cache even where the bundle is a folder.
+        pictures: Folder of pictures to compare on; by default a few of the distribution's own.
+        unchecked: Do not compare the engine with ONNX Runtime. One that is built ahead of time never is.
+        progress: Called with (what, share done).
+
+    Raises:
+        EngineUnavailableError: TensorRT, the GPU or ONNX Runtime is not there.
+        EngineBuildError: The graph cannot be built, or the engine does not compute what it should.
+        BundleError: The bundle is missing or damaged, or lacks the graph.
+        OutputError: The engine cannot be written.
+    """
+    options = options or BuildOptions()
+    kind, trt, here = check_can_build(flavour, options)
+    bundle = open_encoder(source)
+    name, model = _graph_of(bundle, graph, precision)
+    checked = [] if unchecked or kind.ahead_of_time else gate_pictures(pictures)
+    if checked:
+        check_reference()
+    plan = _build_with_times(trt, kind, model, options, here, progress)
+    place = None if bundle.path is None else str(bundle.path)
+    command = rebuild_command(place, kind, options, precision=precision)
+    command += "" if graph is None else f" --graph {graph}"
+    record = make_record(kind, trt, here, name, precision, model, plan, options, command)
+    if checked:
+        progress("Comparing with ONNX Runtime", 0.0)
+        engine = TensorRtEngine(trt, kind, open_device(), plan.data, record)
+        parity = _compare(bundle, engine, name, precision, checked)
+        require_passed(parity, precision, trt.__version__)
+        record = msgspec.structs.replace(record, parity=parity)
+    folder = cache_dir() / FOLDER if into_cache else own_folder(place)
+    return BuiltEngine(write_engine(folder, plan.data, record), record)
+
+
+def make_record(
+    flavour: Flavour,
+    trt: TensorRT,
+    here: DeviceFacts | None,
+    graph: GraphName,
+    precision: str,
+    model: bytes,
+    plan: Plan,
+    options: BuildOptions,
+    rebuild: str,
+) -> EngineRecord:
+    """What is to stand beside a plan that was just built."""
+    return EngineRecord(
+        schema_version=SCHEMA_VERSION,
+        kind="edgead-tensorrt-engine",
+        flavour=flavour.name,
+        graph=graph,
+        precision=precision,
+        tensorrt=trt.__version__,
+        # Ahead of time it is built for the GPUs of the options, whatever is here.
+        gpu=None
+        if here is None or flavour.ahead_of_time
+        else Gpu(name=here.name, sm=here.sm, driver=here.driver),
+        onnx_sha256=sha256_bytes(model),
+        plan_sha256=sha256_bytes(plan.data),
+        plan_bytes=len(plan.data),
+        options=options,
+        rebuild=rebuild,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seconds=round(plan.seconds, 1),
+        parity=None,
+    )
+
+
+def _compare(
+    bundle: EncoderBundle,
+    engine: TensorRtEngine,
+    graph: GraphName,
+    precision: Precision,
+    pictures: Sequence[Picture],
+) -> EngineParity:
+    frame_file = bundle.manifest.frame_of(precision) if graph == "frame" else None
+    with (
+        Encoder(bundle, engine, frame_file) as tested,
+        Encoder.load(bundle, engine="onnxruntime", device="cpu", fused=False) as reference,
+    ):
+        built = engine.record
+        return compare(reference, tested, pictures, built.precision, built.options.bank_blocks[1])
+
+
+def _graph_of(
+    bundle: EncoderBundle, graph: GraphName | None, precision: Precision
+) -> tuple[GraphName, bytes]:
+    if graph == "frame" or (graph is None and bundle.manifest.frame_of(precision) is not None):
+        return "frame", bundle.read_frame_graph(precision)
+    return "encoder", bundle.read_model(precision)
+
+
+def _build_with_times(
+    trt: TensorRT,
+    flavour: Flavour,
+    model: bytes,
+    options: BuildOptions,
+    here: DeviceFacts | None,
+    progress: Progress,
+) -> Plan:
+    """Build with what earlier builds on this GPU have measured."""
+    if here is None or not options.timing_cache:
+        return build_plan(trt, flavour, model, options, progress=progress)
+    # Times of another GPU or TensorRT would be refused; each has a file of its own.
+    key = sha256_bytes(f"{here.name}\n{here.sm}\n{trt.__version__}".encode())[:16]
+    path = cache_dir() / FOLDER / f"times-{key}.cache"
+    try:
+        known = path.read_bytes()
+    except OSError:
+        known = b""
+    plan = build_plan(trt, flavour, model, options, timing_cache=known, progress=progress)
+    if plan.timing_cache:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, plan.timing_cache)
+        except (OSError, OutputError):
+            pass  # a machine without a place for it measures every time
+    return plan

@@ -1,0 +1,78 @@
+"""TensorRT's messages and its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgead_runtime.tensorrt.api import TensorRT
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of it that is done."""
+
+
+def ignore_progress(_what: str, _share: float) -> None:
+    """For whoever does not look."""
+
+
+@dataclass
+class Messages:
+    """What TensorRT said, by severity."""
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    """Everything else; with detailed profiling, the layers that it made."""
+
+    def last_error(self) -> str:
+        """The last thing that went wrong, in one line."""
+        return self.errors[-1].strip().splitlines()[0] if self.errors else "TensorRT does not say why"
+
+
+def make_logger(trt: TensorRT, messages: Messages) -> Any:
+    """A logger that fills ``messages``. TensorRT wants an object of its own class, so it is made here."""
+    severity = trt.ILogger.Severity
+    kept = {
+        severity.INTERNAL_ERROR: messages.errors,
+        severity.ERROR: messages.errors,
+        severity.WARNING: messages.warnings,
+    }
+
+    def initialize(self: Any) -> None:
+        trt.ILogger.__init__(self)
+
+    def log(_self: Any, level: Any, message: str) -> None:
+        kept.get(level, messages.details).append(message)
+
+    return type("EdgeadLogger", (trt.ILogger,), {"__init__": initialize, "log": log})()
+
+
+def make_monitor(trt: TensorRT, progress: Progress) -> Any:
+    """A progress monitor. It must never raise: TensorRT calls it from its own threads."""
+    steps: dict[str, int] = {}
+
+    def initialize(self: Any) -> None:
+        trt.IProgressMonitor.__init__(self)
+
+    def phase_start(_self: Any, phase: str, parent: str | None, num_steps: int) -> None:
+        if parent is None or parent in steps:  # phases within phases within phases are noise
+            steps[phase] = max(num_steps, 1)
+            progress(phase, 0.0)
+
+    def step_complete(_self: Any, phase: str, step: int) -> bool:
+        if phase in steps:
+            progress(phase, min((step + 1) / steps[phase], 1.0))
+        return True  # go on
+
+    def phase_finish(_self: Any, phase: str) -> None:
+        if phase in steps:
+            progress(phase, 1.0)
+
+    methods = {
+        "__init__": initialize,
+        "phase_start": phase_start,
+        "step_complete": step_complete,
+        "phase_finish": phase_finish,
+    }
+    return type("EdgeadProgress", (trt.IProgressMonitor,), methods)()

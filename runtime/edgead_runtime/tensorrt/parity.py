@@ -1,0 +1,173 @@
+"""Whether an engine computes what its ONNX file computes, on real pictures; after every build on a device.
+
+TensorRT has given wrong numbers for vision transformers without a word, in fp16 and in fp32 (its issues
+#4558, #4723 and #4742 on GitHub: cosines down to 0.02). What is compared is what a detector depends on: the
+direction of each patch feature, and the order of the patches in a distance map.
+
+The gate runs in the tests on a simulated device; it has not judged an engine of a real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead_runtime import frame_graph
+from edgead_runtime.encoder import Encoder
+from edgead_runtime.errors import BundleError, EngineBuildError, EngineUnavailableError, PictureError
+from edgead_runtime.images import Picture, decode_picture, find_pictures, read_picture
+from edgead_runtime.index import nearest_distances
+from edgead_runtime.tensorrt.record import EngineParity
+
+Floats = NDArray[np.float32]
+_MOST_PICTURES = 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an engine must reach on every picture."""
+
+    cosine: float
+    rank_correlation: float
+
+
+LIMITS = {
+    "fp32": Limits(cosine=0.999, rank_correlation=0.999),
+    "fp16": Limits(cosine=0.99, rank_correlation=0.99),
+    "bf16": Limits(cosine=0.97, rank_correlation=0.97),
+    "int8": Limits(cosine=0.9, rank_correlation=0.9),
+}
+"""By the precision of the ONNX file, against fp32. They tell a working engine from a broken one: what the
+precision itself costs was judged when the file was exported."""
+
+
+def gate_pictures(folder: Path | None = None) -> list[Picture]:
+    """Four small pictures of the distribution's own, or the first sixteen of a folder.
+
+    Raises:
+        PictureError: The folder has fewer than two, or one cannot be read.
+    """
+    if folder is None:
+        bundled = resources.files("edgead_runtime.tensorrt") / "pictures"
+        files = sorted((entry for entry in bundled.iterdir() if entry.name.endswith(".jpg")), key=str)
+        return [decode_picture(entry.read_bytes(), entry.name) for entry in files]
+    found = [read_picture(path) for path in find_pictures([folder])[:_MOST_PICTURES]]
+    if len(found) < 2:
+        raise PictureError(
+            f"{folder} has {len(found)} pictures; each is compared with the others", "Give at least two."
+        )
+    return found
+
+
+def check_reference() -> None:
+    """Refuse to build where nothing can be compared with, before the minutes that a build takes.
+
+    Raises:
+        EngineUnavailableError: ONNX Runtime is not installed.
+    """
+    if find_spec("onnxruntime") is None:
+        raise EngineUnavailableError(
+            "an engine is compared with ONNX Runtime before it is used, and that is not installed",
+            "pip install onnxruntime (it has wheels for Jetsons too), or add --unchecked.",
+        )
+
+
+def compare(
+    reference: Encoder, tested: Encoder, pictures: Sequence[Picture], precision: str, most_blocks: int
+) -> EngineParity:
+    """Compare two encoders of one bundle, and what they find in each picture that the others have not.
+
+    Args:
+        reference: In fp32, by ONNX Runtime.
+        tested: With the engine in question; where it runs the frame graph, that makes the distances.
+        pictures: At least two.
+        precision: Of the ONNX file that the engine was built from.
+        most_blocks: How large a bank the engine takes.
+    """
+    expected = [reference.encode(picture.frame, layers="all").layers for picture in pictures]
+    searched = _searched(tested)
+    rows = [_unit(layers[searched]) for layers in expected]
+    cosines, correlations = [], []
+    for index, picture in enumerate(pictures):
+        try:
+            found = tested.encode(picture.frame, layers="all").layers
+        except BundleError:  # not finite: as wrong as can be
+            return EngineParity(
+                pictures=len(pictures), cosine_min=-1.0, rank_correlation_min=-1.0, passed=False
+            )
+        cosines += [_cosine_min(*pair) for pair in zip(expected[index], found, strict=True)]
+        others = np.concatenate([bank for other, bank in enumerate(rows) if other != index])
+        if tested.frame_file is not None:
+            others = others[: most_blocks * tested.frame_file.block_rows]
+        right = nearest_distances(rows[index], [others])
+        correlations.append(_rank_correlation(right, _distances(tested, picture, found[searched], others)))
+    limits = LIMITS[precision]
+    cosine, correlation = min(cosines), min(correlations)
+    return EngineParity(
+        pictures=len(pictures),
+        cosine_min=round(cosine, 6),
+        rank_correlation_min=round(correlation, 6),
+        passed=cosine >= limits.cosine and correlation >= limits.rank_correlation,
+    )
+
+
+def require_passed(parity: EngineParity, precision: str, tensorrt: str) -> None:
+    """Refuse an engine that computes something else.
+
+    Raises:
+        EngineBuildError: With how far it is off, and what to try.
+    """
+    if parity.passed:
+        return
+    limits = LIMITS[precision]
+    others = " or ".join(name for name in ("fp16", "bf16", "fp32") if name != precision)
+    raise EngineBuildError(
+        f"the engine does not compute what its {precision} ONNX file computes: patch cosine "
+        f"{parity.cosine_min:.4f} (limit {limits.cosine}), rank correlation of the distances "
+        f"{parity.rank_correlation_min:.4f} (limit {limits.rank_correlation}); it was not written",
+        f"Build from another precision ({others}), or with another TensorRT than {tensorrt}.",
+    )
+
+
+def _searched(encoder: Encoder) -> int:
+    """Which of all layers, in their order, distances are made from."""
+    outputs = encoder.feature_outputs("all")
+    layer = outputs[-1].layer if encoder.frame_file is None else encoder.frame_file.layer
+    return [output.layer for output in outputs].index(layer)
+
+
+def _distances(tested: Encoder, picture: Picture, tokens: Floats, bank: Floats) -> Floats:
+    if tested.frame_file is None:
+        return nearest_distances(_unit(tokens), [bank])
+    blocks = frame_graph.fill_blocks(bank, tested.frame_file.block_rows)
+    feeds = {
+        frame_graph.BANK: blocks,
+        frame_graph.BANK_BIAS: np.zeros((len(blocks), 1), np.float32),
+        frame_graph.PATCH_WEIGHTS: np.ones(tested.manifest.grid, np.float32),
+        **frame_graph.no_map(tested.manifest.grid),
+    }
+    found = tested.run_frame(picture.frame, feeds, [frame_graph.DISTANCES])[frame_graph.DISTANCES]
+    return found.reshape(-1).astype(np.float32, copy=False)
+
+
+def _unit(tokens: Floats) -> Floats:
+    lengths = np.linalg.norm(tokens, axis=1, keepdims=True)
+    return np.asarray(tokens / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+def _cosine_min(first: Floats, second: Floats) -> float:
+    return float(np.einsum("nd,nd->n", _unit(first), _unit(second)).min())
+
+
+def _rank_correlation(first: Floats, second: Floats) -> float:
+    """Spearman's. Distances of pictures are all different, so ties need no care."""
+    if not np.isfinite(second).all() or second.std() == 0:
+        return -1.0
+    ranks = [np.argsort(np.argsort(values)) for values in (first, second)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

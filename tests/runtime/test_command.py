@@ -1,0 +1,77 @@
+"""``edgead-runtime`` from outside: errors in one line, exit codes, what it prints."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from edgead_runtime import command
+from edgead_runtime.tensorrt.options import BuildOptions
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "edgead_runtime", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "build" in done.stdout
+    assert "doctor" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--dla"], "does not run on a DLA"),
+        (["--engine", "tensorrt-rtx"], "has to be told for which GPUs"),
+        (["--sm", "86"], "builds for the GPU that is here"),
+        (["--optimization-level", "9"], "level of 9"),
+    ],
+)
+def test_failures_are_one_line(mini_bundle, capsys, arguments, problem):
+    assert command.main(["build", str(mini_bundle), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("edgead-runtime: ")
+    assert problem in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_every_option_arrives(mini_bundle, monkeypatch, tmp_path):
+    from edgead_runtime.tensorrt import building
+
+    seen = {}
+
+    def build_engine(source, flavour, options, **others):
+        seen.update(source=source, flavour=flavour, options=options, **others)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(building, "build_engine", build_engine)
+    options = BuildOptions(
+        workspace_mib=512,
+        optimization_level=4,
+        timing_cache=False,
+        hardware="same-capability",
+        version_compatible=True,
+        tf32=True,
+        batch=(1, 2, 4),
+        bank_blocks=(3, 9),
+        map_hw=(20, 30),
+        sm=(86, 89),
+    )
+    arguments = options.arguments().split()
+    assert command.main(["build", str(mini_bundle), *arguments, "--graph", "encoder", "--cache"]) == 130
+    assert seen["options"] == options
+    assert (seen["flavour"], seen["graph"], seen["into_cache"]) == ("tensorrt", "encoder", True)
+
+
+def test_an_engine_for_other_machines(fused_bundle, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path))
+    words = ["build", str(fused_bundle), "--engine", "tensorrt-rtx", "--sm", "86", "120", "--cache"]
+    assert command.main([*words, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["plan"].startswith(str(tmp_path))
+    assert summary["record"]["options"]["sm"] == [86, 120]
+    assert command.main(words) == 0
+    out = capsys.readouterr().out
+    assert "for compute capability 86, 120, by tensorrt-rtx" in out
+    assert "has not been compared" in out
