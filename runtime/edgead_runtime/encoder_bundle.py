@@ -76,7 +76,8 @@ class EncoderBundle:
         if entry is None:
             raise BundleError(
                 f"the encoder bundle {self.source} has no frame graph in {precision}",
-                "Export it again with --fuse.",
+                "Export it again with --fuse"
+                + ("." if precision == "fp32" else f" --precision {precision}."),
             )
         return self.read(entry)
 
