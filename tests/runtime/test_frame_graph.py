@@ -396,6 +396,43 @@ def test_bfloat16_finds_a_row_and_gives_its_exact_distance(fused_bundle, good_fr
     assert (found - each.min(axis=1)).max() < 2 * 3 * 2.0**-9
 
 
+def test_bfloat16_tells_rows_apart_that_all_point_the_same_way():
+    """As features do that have collapsed: cosines of 0.99 and more are a few numbers in bfloat16."""
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bfloat16")
+    from edgead_runtime.engines.openvino_search import search_coarsely
+    from openvino import opset13 as opset
+
+    random = np.random.default_rng(0)
+    common = 10 * random.standard_normal(32)
+    rows, queries = (unit(common + random.standard_normal((count, 32))) for count in (256, 64))
+    given, bank = (opset.parameter([count, 32], np.float32) for count in (64, 256))
+    body_bank, body_given, best = (
+        opset.parameter(shape, np.float32) for shape in ([256, 32], [64, 32], [64])
+    )
+    product = opset.matmul(body_given, opset.transpose(body_bank, opset.constant([1, 0])), False, False)
+    largest = opset.reduce_max(product, opset.constant([1]), False)
+    going_on = opset.constant(True)
+    body = openvino.Model([opset.maximum(best, largest), going_on], [body_bank, body_given, best])
+    loop = opset.loop(opset.constant(1), opset.constant(True))
+    loop.set_function(body)
+    loop.set_special_body_ports([-1, 1])
+    loop.set_invariant_input(body_bank, bank.output(0))
+    loop.set_invariant_input(body_given, given.output(0))
+    nothing = opset.constant(np.full(64, -8, np.float32))
+    loop.set_merged_input(best, nothing.output(0), body.results[0].output(0))
+    found = loop.get_iter_value(body.results[0].output(0), -1)
+    model = openvino.Model([found], [given, bank])
+    search_coarsely(model)
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    similarity = compiled([queries, rows])[0]
+    exact = (queries @ rows.T).max(axis=1)
+    spread = (queries @ rows.T).std(axis=1)
+    assert exact.min() > 0.99
+    assert (exact - similarity).max() < 0.1 * spread.min()
+
+
 def test_the_coarse_search_takes_the_place_of_the_exact_one_and_of_nothing_else(fused_bundle, mini_bundle):
     openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
     from edgead_runtime.engines.openvino_search import search_coarsely

@@ -1,7 +1,9 @@
 """Searching in bfloat16 without losing digits: for graphs whose encoder runs in bfloat16.
 
 The largest similarity of a bfloat16 product is off by its rounding, and ``1 - cosine`` cancels. But which row
-of a block is the nearest can be told from it, and that row's similarity is then computed in float32.
+of a block is the nearest can be told from it, and that row's similarity is then computed in float32. The
+block's mean is taken out of its rows before they are rounded: it adds the same to all of a query's
+similarities, and where features are much alike (all pointing the same way) it is most of them.
 """
 
 from __future__ import annotations
@@ -38,10 +40,11 @@ def _replace(maximum: Any) -> None:
     queries, rows = product.input_value(0), _turned_back(product.input_value(1))
     if rows is None:
         return
-    coarse = [opset.convert(operand, ov.Type.bf16) for operand in (rows, queries)]
+    one, down, across = (opset.constant(value, ov.Type.i64) for value in (1, 0, [1]))
+    mean = opset.reduce_mean(rows, opset.constant([0], ov.Type.i64), True)
+    coarse = [opset.convert(operand, ov.Type.bf16) for operand in (opset.subtract(rows, mean), queries)]
     # Rows first: the maximum then runs down columns, which is several times faster.
     similarities = opset.matmul(*coarse, False, True)
-    one, down, across = (opset.constant(value, ov.Type.i64) for value in (1, 0, [1]))
     best = opset.topk(similarities, one, 0, "max", "none", index_element_type="i32")
     nearest = opset.gather(rows, opset.squeeze(best.output(1), down), down)
     exact = opset.reduce_sum(opset.multiply(queries, nearest), across, False)
