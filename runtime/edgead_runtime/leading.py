@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -111,32 +113,44 @@ class LeadingDetector(Detector):
             leader = self if companion is None else companion.detector
             if leader is not other:
                 other._follow(leader)
+        with self._lock:
+            # Whoever saw this state while only some had learned must notice that now all have.
+            self._state = dataclasses.replace(self._state)
+
+    @contextlib.contextmanager
+    def _by_all_or_none(self) -> Iterator[None]:
+        """Learn in every bank; where one refuses, all are what they were before, to the object.
+
+        Taking back is not enough for that: a coreset that was thinned for a part stays thinned without it.
+        """
+        with self._learning:
+            detectors = [self, *(companion.detector for companion in self._companions.values())]
+            before = [(detector, detector._state) for detector in detectors]
+            try:
+                yield
+            except BaseException:
+                for detector, state in before:
+                    with detector._lock:
+                        detector._state = state
+                raise
+            finally:
+                self._tell()
 
     def add_good(self, frame: Picture | Frame, name: str | None = None) -> str:
-        """Add a good part to every bank; see :meth:`Detector.add_good`."""
-        with self._learning:
+        """Add a good part to every bank, or to none; see :meth:`Detector.add_good`."""
+        # A part that only some settings know would be good or not by the load.
+        with self._by_all_or_none():
             name = super().add_good(frame, name)
-            learned: list[Detector] = []
-            try:
-                for companion in self._companions.values():
-                    companion.detector.add_good(frame, name)
-                    learned.append(companion.detector)
-            except BaseException:
-                # All or none: a part that only some settings know would be good or not by the load.
-                for detector in learned:
-                    detector.undo()
-                super().undo()
-                raise
-            self._tell()
+            for companion in self._companions.values():
+                companion.detector.add_good(frame, name)
         return name
 
     def undo(self) -> str:
-        """Take the last good part out of every bank; see :meth:`Detector.undo`."""
-        with self._learning:
+        """Take the last good part out of every bank, or of none; see :meth:`Detector.undo`."""
+        with self._by_all_or_none():
             name = super().undo()
             for companion in self._companions.values():
                 companion.detector.undo()
-            self._tell()
         return name
 
     def recalibrate(
@@ -146,31 +160,20 @@ class LeadingDetector(Detector):
         false_alarm_rate: float | None = None,
         progress: Progress = ignore_progress,
     ) -> Calibration:
-        """Choose the thresholds of every setting again; see :meth:`Detector.recalibrate`."""
-        with self._learning:
-            options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "progress": progress}
-            before = self.calibration
+        """Choose the thresholds of every setting again, or of none; see :meth:`Detector.recalibrate`."""
+        options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "progress": progress}
+        with self._by_all_or_none():
             calibration = super().recalibrate(calibration_good, **options)
-            done: list[tuple[Detector, Calibration]] = [(self, before)]
-            try:
-                for companion in self._companions.values():
-                    done.append((companion.detector, companion.detector.calibration))
-                    companion.detector.recalibrate(calibration_good, **options)
-            except BaseException:
-                for detector, known in done:
-                    with detector._lock:
-                        detector._change(calibration=known)
-                raise
-            self._tell()
+            for companion in self._companions.values():
+                companion.detector.recalibrate(calibration_good, **options)
         return calibration
 
     def set_threshold(self, threshold: float) -> None:
         """Set the image threshold of the full setting; those of the others follow in proportion."""
-        with self._learning:
+        with self._by_all_or_none():
             super().set_threshold(threshold)
             for companion in self._companions.values():
                 companion.follow_threshold(self.calibration)
-            self._tell()
 
     def _tuning_to_save(self) -> StoredTuning | None:
         stored = self._tuning

@@ -134,10 +134,17 @@ class _Loading:
     def _bring_up(self, detector: Detector, full: Detector) -> None:
         """Learn what the full setting learned since the tuning."""
         detector.any_size = True
-        known = {reference.digest for reference in detector.references}
-        for reference in full.references:
-            if reference.digest not in known:
-                detector.add_good(reference.picture, reference.picture.name)
+        pairs = zip(detector.references, full.references, strict=False)
+        alike = 0
+        for one, two in pairs:
+            if one.digest != two.digest:
+                break
+            alike += 1
+        # In their order: taking back the last one must take back the same part everywhere.
+        while len(detector.references) > alike:
+            detector.undo()
+        for reference in full.references[alike:]:
+            detector.add_good(reference.picture, reference.picture.name)
 
     def companion(self, record: TierRecord, detector: Detector, full: Detector) -> Companion:
         """A setting with a bank of its own, its threshold as it should be now."""

@@ -70,7 +70,9 @@ class StoredTuning:
             expected = bank.encoder
             if self_contained and expected.fingerprint not in encoders:
                 encoders[expected.fingerprint] = _opened(expected)
-            embedded = expected.fingerprint in encoders and (self_contained or expected.path_hint is None)
+            embedded = expected.fingerprint in encoders and (
+                self_contained or expected.embedded or expected.path_hint is None
+            )
             references = [
                 msgspec.structs.replace(record, picture=pictures[record.digest])
                 for record in bank.references

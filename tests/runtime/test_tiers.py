@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from edgead_runtime import Detector, Encoder, get_recipe
-from edgead_runtime.cascade import CascadeDetector
+from edgead_runtime.cascade import Band, CascadeDetector
 from edgead_runtime.errors import (
     BundleError,
     EdgeadError,
@@ -22,6 +22,7 @@ from edgead_runtime.leading import store_tuning
 from edgead_runtime.manifest import CascadeRecord, Measured, TierRecord, TunedOn
 from edgead_runtime.siblings import enroll_like
 from edgead_runtime.tiered import TieredDetector
+from edgead_runtime.unchanged import UnchangedFrames
 from paced import same_bank
 
 PLAIN = {"engine": "onnxruntime", "precision": "fp32", "threads": 1}
@@ -252,6 +253,32 @@ def test_a_tuning_that_contradicts_itself_is_refused(tuned, change, said):
         Detector.load(tuned, budget_ms=20, threads=1)
 
 
+@pytest.fixture
+def whole(full, small_encoder, tmp_path):
+    """A file with both encoders inside, and what the small one's files are called in it."""
+    companion = enroll_like(full, small_encoder)
+    path = tune(full, companion, tmp_path / "whole.edgead", self_contained=True)
+    return path, f"encoders/{companion.fingerprint}/encoder.onnx"
+
+
+def test_an_encoder_inside_stays_there_when_a_plain_detector_is_saved(whole, good_frames):
+    path, encoder = whole
+    with Detector.load(path, threads=1) as plain:
+        plain.add_good(good_frames[5])
+        plain.save(path)
+    assert encoder in _manifest(path)["members"]
+    assert _manifest(path)["tuning"]["banks"][0]["encoder"]["embedded"]
+
+
+def test_an_encoder_inside_that_cannot_run_here_stays_there(whole):
+    path, encoder = whole
+    _rewrite(path, lambda manifest: manifest["tuning"]["tiers"][1]["options"].update(lens="of the future"))
+    with Detector.load(path, budget_ms=5, threads=1) as detector:
+        assert len(detector.settings) == 1
+        detector.save(path)
+    assert encoder in _manifest(path)["members"]
+
+
 # -- learning ----------------------------------------------------------------------------------------------
 
 
@@ -296,6 +323,95 @@ def test_what_a_plain_detector_learned_is_caught_up_with(tuned, tmp_path, good_f
         detector.save(tmp_path / "fewer.edgead")
     with Detector.load(tmp_path / "fewer.edgead", budget_ms=1e6, threads=1) as detector:
         assert len(small_of(detector).references) == len(detector.references) == 4
+
+
+def test_undo_takes_the_same_part_from_every_setting_after_a_plain_session(tuned, good_frames):
+    with Detector.load(tuned, budget_ms=1e6, threads=1) as detector:
+        detector.add_good(good_frames[4], "four")
+        detector.save(tuned)
+    with Detector.load(tuned, threads=1) as plain:
+        plain.undo()
+        plain.add_good(good_frames[5], "five")
+        plain.add_good(good_frames[4], "four")
+        plain.save(tuned)
+    with Detector.load(tuned, budget_ms=1e6, threads=1) as detector:
+
+        def digests(one):
+            return [reference.digest for reference in one.references]
+
+        assert digests(small_of(detector)) == digests(detector)
+        assert detector.undo() == "four"
+        assert digests(small_of(detector)) == digests(detector)
+        assert small_of(detector)(good_frames[5]).score < 1e-5
+
+
+def test_a_part_that_one_setting_refuses_leaves_a_coreset_as_it_was(
+    mini_encoder, small_encoder, good_frames, quick, tmp_path, monkeypatch
+):
+    recipe = quick.with_(coreset=0.1)
+    condensed = Detector.enroll(mini_encoder, good_frames[:4], recipe=recipe)
+    path = tune(condensed, enroll_like(condensed, small_encoder), tmp_path / "part.edgead")
+    with Detector.load(path, budget_ms=1e6, threads=1) as detector:
+        before = detector.references, detector.coreset, detector(good_frames[5]).score
+
+        def broken(*_):
+            raise PictureError("cannot", "Sorry.")
+
+        monkeypatch.setattr(small_of(detector), "add_good", broken)
+        with pytest.raises(PictureError):
+            detector.add_good(good_frames[5])
+        assert (detector.references, detector.coreset, detector(good_frames[5]).score) == before
+
+
+def test_an_undo_that_one_setting_refuses_changes_none(tuned, good_frames, monkeypatch):
+    with Detector.load(tuned, budget_ms=1e6, threads=1) as detector:
+        detector.add_good(good_frames[5])
+
+        def broken():
+            raise EnrollmentError("cannot", "Sorry.")
+
+        monkeypatch.setattr(small_of(detector), "undo", broken)
+        with pytest.raises(EnrollmentError):
+            detector.undo()
+        assert len(detector.references) == len(small_of(detector).references) == 5
+
+
+def test_an_answer_given_while_only_some_have_unlearned_is_not_repeated(
+    full, small_encoder, defective, monkeypatch
+):
+    companion = enroll_like(full, small_encoder)
+    detector = CascadeDetector(full, companion, Band(1.0, 1.0))
+    look = UnchangedFrames(detector)
+    detector.add_good(defective.frame, "by mistake")
+    assert not look(defective.frame).is_anomaly
+    undo = companion.detector.undo
+
+    def slow():
+        assert not look(defective.frame).is_anomaly  # the camera's next frame, in another thread
+        return undo()
+
+    monkeypatch.setattr(companion.detector, "undo", slow)
+    detector.undo()
+    after = look(defective.frame)
+    assert (after.repeated, after.is_anomaly) == (False, True)
+
+
+@pytest.mark.parametrize("learn", ["add_good", "recalibrate"])
+def test_an_answer_given_while_a_refusal_is_on_its_way_is_not_repeated(
+    full, small_encoder, good_frames, monkeypatch, learn
+):
+    companion = enroll_like(full, small_encoder)
+    detector = CascadeDetector(full, companion, Band(1.0, 1.0))
+    look = UnchangedFrames(detector)
+
+    def broken(*_, **__):
+        look(good_frames[5])
+        raise PictureError("cannot", "Sorry.")
+
+    monkeypatch.setattr(companion.detector, learn, broken)
+    with pytest.raises(PictureError):
+        detector.add_good(good_frames[4]) if learn == "add_good" else detector.recalibrate(good_frames[4:])
+    assert not look(good_frames[5]).repeated
 
 
 def test_a_calibration_that_one_setting_refuses_changes_none(tuned, good_frames, monkeypatch):
