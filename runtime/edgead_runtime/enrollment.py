@@ -191,8 +191,8 @@ def calibrate_memory(
         return calibrate(scores, "held-out", false_alarm_rate)
     if len(references) > 1:
         scores = []
-        whole = _encoded_again(pipeline, memory, progress) if memory.coreset else memory
-        for group in _left_out_together(len(references), memory.recipe):
+        whole = with_all_patches(pipeline, memory, progress)
+        for group in left_out_together(len(references), memory.recipe):
             progress("calibrate", group[0], len(references))
             rest = [one for index, one in enumerate(whole.references) if index not in group]
             others = whole.of(rest).condensed
@@ -205,18 +205,29 @@ def calibrate_memory(
     return guess_from_self_similarity(pipeline.normal_score(distances, reference.frame_hw))
 
 
-def _left_out_together(count: int, recipe: Recipe) -> list[range]:
+def left_out_together(count: int, recipe: Recipe) -> list[range]:
     """Which references are left out at a time: each by itself, where a coreset need not be chosen each time.
 
-    Else in eight groups: as many coresets as are no more work than the encoding. The others are then fewer
-    than all but one, which errs on the same side as leaving one out.
+    Else in at most eight groups: as many coresets as are no more work than the encoding. The others are then
+    fewer than all but one, which errs on the same side as leaving one out.
     """
     size = -(-count // _CORESETS) if is_condensed(recipe) else 1
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _encoded_again(pipeline: Pipeline, memory: Memory, progress: Progress) -> Memory:
-    """The memory with all patches of its references, from their pictures."""
+def with_all_patches(pipeline: Pipeline, memory: Memory, progress: Progress) -> Memory:
+    """The memory of the same references with every patch of theirs: what was left out is encoded again.
+
+    A coreset without what one picture gave to it has holes that no coreset of the other pictures has, so
+    this is where leaving a picture out begins.
+
+    Args:
+        pipeline: The method.
+        memory: With a coreset, or without.
+        progress: Told of the stages ``encode`` and ``bank``, where there is something to encode.
+    """
+    if not memory.coreset:
+        return memory
     pictures = [reference.picture for reference in memory.references]
     features = []
     for done, picture in enumerate(pictures):

@@ -6,11 +6,13 @@ import shutil
 import msgspec
 import pytest
 from drawn_parts import contents
-from edgead_runtime import Detector
+from edgead_runtime import Detector, Encoder, get_recipe, read_picture
+from edgead_runtime.enrollment import ignore_progress
 from edgead_runtime.tiered import TieredDetector
 from PIL import Image
 from tiny_encoder import write_tiny_encoder
 
+from edgead.jobs.tune.fidelity import draw_scenes, look
 from edgead.jobs.tune.record import Tune
 
 FEW = ["--frames", 4, "--threads", 1]
@@ -91,6 +93,22 @@ def test_what_it_says_and_returns(edgead, detector, small, tmp_path):
     assert any("a budget of" in remark for remark in ran.summary["remarks"])
     stored = Detector.load(tmp_path / "part.edgead").tuning
     assert stored.tiers[stored.chosen].name == ran.summary["chosen"]
+
+
+@pytest.mark.parametrize("share", [0.25, 1 / 256])
+def test_a_coreset_is_chosen_anew_without_the_picture_that_is_looked_at(encoder, good, share):
+    """Else there were holes where its patches stood for others, or no patch at all."""
+    with Encoder.load(encoder, threads=1) as loaded:
+        full = Detector.enroll(
+            loaded,
+            [read_picture(path) for path in sorted(good.iterdir())],
+            recipe=get_recipe("anomalydino-informed").with_(mask="off", coreset=share),
+        )
+        scenes = [scene for scene in draw_scenes(full) if not scene.is_defective]
+        assert len(scenes) == len(full.references)
+        results = look(full, scenes, "look", ignore_progress)
+    # The largest score of a good picture left out is what the threshold is.
+    assert max(result.times_threshold for result in results) == pytest.approx(1, abs=1e-4)
 
 
 def test_alone_it_has_the_full_setting_and_says_what_would_help(edgead, detector, tmp_path):

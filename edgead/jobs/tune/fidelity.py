@@ -6,15 +6,17 @@ defects. The defects say how alike two settings see, not how many real defects e
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from edgead_runtime import Detector, Result
-from edgead_runtime.enrollment import Progress
+from edgead_runtime.enrollment import Progress, left_out_together, with_all_patches
 from edgead_runtime.images import Frame
+from edgead_runtime.memory import Memory
 from numpy.typing import ArrayLike, NDArray
 
 from edgead.selection.synthetic import KINDS, GoodPart, make_defects
@@ -74,21 +76,43 @@ def look(detector: Detector, scenes: Sequence[Scene], stage: str, progress: Prog
         detector: The setting.
         scenes: The pictures.
         stage: What progress calls it.
-        progress: Told after each picture.
+        progress: Told after each picture, and of the stages of encoding again where there is a coreset.
     """
-    memory = detector._state.memory
+    without = _banks_without(detector, progress)
     folds: dict[int, Detector] = {}
     results: list[Result] = []
     for scene in sorted(scenes, key=lambda scene: scene.reference):
-        if scene.reference not in folds:
+        group, bank = without[scene.reference]
+        if group not in folds:
             folds.clear()  # a fold may hold a copy of the bank
-            left = memory.without(scene.reference) if len(memory.references) > 1 else memory
-            folds[scene.reference] = Detector(detector._pipeline, left, detector.calibration, any_size=True)
-        results.append(folds[scene.reference](scene.frame))
+            folds[group] = Detector(detector._pipeline, bank(), detector.calibration, any_size=True)
+        results.append(folds[group](scene.frame))
         progress(stage, len(results), len(scenes))
     places = sorted(range(len(scenes)), key=lambda place: scenes[place].reference)
     found = dict(zip(places, results, strict=True))
     return [found[place] for place in range(len(scenes))]
+
+
+def _banks_without(detector: Detector, progress: Progress) -> list[tuple[int, Callable[[], Memory]]]:
+    """For each good picture what is known without it, made when it is asked for, and a number for that.
+
+    A coreset is chosen anew from the others, as where the threshold comes from; a few pictures are left out
+    together then.
+    """
+    memory = detector._state.memory
+    count = len(memory.references)
+    if count == 1:
+        return [(0, lambda: memory)]
+    whole = with_all_patches(detector._pipeline, memory, progress)
+
+    def bank(group: range) -> Memory:
+        return whole.of([one for index, one in enumerate(whole.references) if index not in group]).condensed
+
+    return [
+        (number, functools.partial(bank, group))
+        for number, group in enumerate(left_out_together(count, memory.recipe))
+        for _ in group
+    ]
 
 
 def compare(full: Sequence[Result], other: Sequence[Result]) -> Fidelity:
