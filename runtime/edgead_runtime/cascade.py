@@ -12,8 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from edgead_runtime.detector import Detector
-from edgead_runtime.errors import EnrollmentError
+from edgead_runtime.errors import BundleError, EnrollmentError
 from edgead_runtime.images import Frame, check_frame
 from edgead_runtime.leading import Companion, LeadingDetector
 from edgead_runtime.result import Result
@@ -21,6 +23,16 @@ from edgead_runtime.tuning import StoredTuning
 
 _ROOM = 0.999
 """A picture that decided an end of the band lies inside it."""
+_TINY = float(np.finfo(np.float32).tiny)
+"""Stands in for a threshold of 0, as in :attr:`Result.times_threshold`."""
+
+
+@dataclass(frozen=True)
+class LookThresholds:
+    """The image thresholds of the two settings."""
+
+    full: float
+    small: float
 
 
 @dataclass(frozen=True)
@@ -28,13 +40,32 @@ class Band:
     """What the small setting leaves in doubt, in times its threshold."""
 
     low: float
-    """At most 1; below, a picture is good."""
+    """At most 1; below, a picture is good. At 0 none is without a second look."""
     high: float
     """At least 1; above, it is anomalous."""
 
     def is_clear(self, times_threshold: float) -> bool:
         """Whether the small look is enough. What is no number never is."""
         return times_threshold < self.low or times_threshold > self.high
+
+    def moved(self, before: LookThresholds, now: LookThresholds) -> Band:
+        """The band where the thresholds have changed, so that it promises no less of what made it.
+
+        The pictures that decided an end are not kept, only the end. It is therefore moved as if each kind of
+        them had: a good picture (whose ratio of scores counts, so both thresholds do) and a defect (whose
+        small score counts alone), whichever widens the band more. A full threshold that has gone down makes
+        defects of pictures that nobody has looked at for the band: then nothing passes with one look.
+
+        Args:
+            before: Where the band is from.
+            now: Those to judge by.
+        """
+        if before == now:
+            return self
+        small = max(before.small, _TINY) / max(now.small, _TINY)
+        both = small * max(now.full, _TINY) / max(before.full, _TINY)
+        low = 0.0 if now.full < before.full else min(1.0, self.low * min(small, both))
+        return Band(low, max(1.0, self.high * max(small, both)))
 
 
 def band_from(good: Sequence[tuple[float, float]], defective: Sequence[tuple[float, float]] = ()) -> Band:
@@ -55,7 +86,8 @@ def band_from(good: Sequence[tuple[float, float]], defective: Sequence[tuple[flo
         defective: The same of pictures with drawn or known defects.
 
     Raises:
-        EnrollmentError: There are fewer than two good pictures, or one that scores 0.
+        EnrollmentError: There are fewer than two good pictures or one that scores 0; or a defect that the
+            full setting finds scores 0 in the small one, so that no band could hold it.
     """
     if len(good) < 2:
         raise EnrollmentError(
@@ -67,7 +99,12 @@ def band_from(good: Sequence[tuple[float, float]], defective: Sequence[tuple[flo
     ratios = [small / full for small, full in good]
     low, high = min(1.0, *ratios), max(1.0, *ratios)
     found = [small for small, full in defective if full > 1]
-    low = min([low, *(_ROOM * small for small in found if small > 0)])
+    if found and min(found) <= 0:
+        raise EnrollmentError(
+            "the small look is blind to a defect that the full setting finds",
+            "Use a larger encoder to look first, or the full setting alone.",
+        )
+    low = min([low, *(_ROOM * small for small in found)])
     passed = [small for small, full in (*good, *defective) if full <= 1]
     high = max([high, *(small / _ROOM for small in passed)])
     return Band(low, high)
@@ -82,7 +119,12 @@ class CascadeDetector(LeadingDetector):
     """
 
     def __init__(
-        self, full: Detector, small: Companion, band: Band, tuning: StoredTuning | None = None
+        self,
+        full: Detector,
+        small: Companion,
+        band: Band,
+        tuning: StoredTuning | None = None,
+        thresholds: LookThresholds | None = None,
     ) -> None:
         """Put the two together.
 
@@ -91,20 +133,38 @@ class CascadeDetector(LeadingDetector):
             small: The one that looks first.
             band: Where it is not trusted.
             tuning: What goes into the file with it.
+            thresholds: Those that the band is from; ``None``: those that the two have now.
         """
         scales = {small.fingerprint: (small.scale, small.map_scale)}
         super().__init__(full, [small.detector], scales, tuning)
         self._small = small.detector
-        self.band = band
+        self._band_as_tuned = band
+        self._thresholds_as_tuned = thresholds or LookThresholds(self.threshold, self._small.threshold)
+
+    @property
+    def band(self) -> Band:
+        """Where the small setting is not trusted, at the thresholds that there are now."""
+        return self._band_at(self._small.threshold)
+
+    def _band_at(self, small_threshold: float) -> Band:
+        now = LookThresholds(self.threshold, small_threshold)
+        return self._band_as_tuned.moved(self._thresholds_as_tuned, now)
 
     def __call__(self, frame: Frame) -> Result:
         """Inspect one frame; see :meth:`Detector.__call__`."""
         check_frame(frame)
         self.check_frame_size(frame)
         start = time.perf_counter()
-        first = self._small(frame)
-        if self.band.is_clear(first.times_threshold):
-            return first
+        notes: tuple[str, ...] = ()
+        try:
+            first = self._small(frame)
+        except BundleError as error:  # its features are no numbers
+            notes = (f"The first look failed, so the full setting looked alone: {error.problem}.",)
+        else:
+            if self._band_at(first.threshold).is_clear(first.times_threshold):
+                return first
         took = (time.perf_counter() - start) * 1e3
         second = super().__call__(frame)
-        return replace(second, _timings_ms={"first look": took, **second.timings_ms})
+        return replace(
+            second, notes=(*second.notes, *notes), _timings_ms={"first look": took, **second.timings_ms}
+        )

@@ -328,6 +328,10 @@ class CascadeRecord(_Record, frozen=True, kw_only=True):
     """Below this many times its threshold a picture is good without a second look."""
     high: Annotated[float, msgspec.Meta(ge=1)]
     """Above this many times its threshold it is anomalous without one."""
+    full_threshold: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """That of the full setting when these two were found: if it is another by now, they move with it. Without
+    it (an earlier tuning) the calibrations beside them are taken for those of then."""
+    small_threshold: Annotated[float, msgspec.Meta(ge=0)] | None = None
     pictures: _Positive
     """Good pictures that the two come from: the claim is one in this number plus one."""
     second_looks: float

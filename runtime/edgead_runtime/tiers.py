@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead_runtime.budget import check_budget
-from edgead_runtime.cascade import Band, CascadeDetector
+from edgead_runtime.cascade import Band, CascadeDetector, LookThresholds
 from edgead_runtime.detector import Detector
 from edgead_runtime.detector_bundle import LoadedBundle
 from edgead_runtime.encoder import Encoder
@@ -23,7 +23,7 @@ from edgead_runtime.errors import (
     PrecisionMissingError,
 )
 from edgead_runtime.leading import Companion
-from edgead_runtime.manifest import TierRecord, Tuning
+from edgead_runtime.manifest import CascadeRecord, TierRecord, Tuning
 from edgead_runtime.tiered import TieredDetector
 from edgead_runtime.tuning import StoredTuning, bank_view, this_machine
 
@@ -168,7 +168,19 @@ def _load_cascade(loading: _Loading, opened: contextlib.ExitStack) -> CascadeDet
     first = tuning.cascade.first
     small = loading.companion(first, loading.another(first, full, opened), full)
     band = Band(tuning.cascade.low, tuning.cascade.high)
-    return CascadeDetector(full, small, band, StoredTuning.of(loading.bundle))
+    return CascadeDetector(
+        full, small, band, StoredTuning.of(loading.bundle), _thresholds_of(tuning, tuning.cascade)
+    )
+
+
+def _thresholds_of(tuning: Tuning, cascade: CascadeRecord) -> LookThresholds:
+    """Those that the band was found at."""
+    full, small = cascade.full_threshold, cascade.small_threshold
+    if full is None or small is None or cascade.first.bank is None:
+        full = tuning.calibration.threshold
+        bank = None if cascade.first.bank is None else tuning.banks[cascade.first.bank]
+        small = full if bank is None else bank.calibration.threshold
+    return LookThresholds(full, small)
 
 
 def _load_tiers(loading: _Loading, budget_ms: float, opened: contextlib.ExitStack) -> TieredDetector:

@@ -571,6 +571,31 @@ def test_closing_closes_every_encoder(tuned, good_frames):
             closed(good_frames[0])
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_band_moves_with_thresholds_that_are_saved(tuned, full, recorded):
+    small = full.threshold * _manifest(tuned)["tuning"]["banks"][0]["scale"]
+    if recorded:
+        _rewrite(
+            tuned,
+            lambda manifest: manifest["tuning"]["cascade"].update(
+                full_threshold=full.threshold, small_threshold=small
+            ),
+        )
+    with Detector.load(tuned, cascade=True, threads=1) as detector:
+        assert detector.band == Band(0.8, 1.5)
+    with Detector.load(tuned, threads=1) as plain:
+        plain.set_threshold(2 * plain.threshold)
+        plain.save(tuned)
+    with Detector.load(tuned, cascade=True, threads=1) as detector:
+        assert detector.band.low == pytest.approx(0.4)
+        if recorded:
+            detector.save(tuned)
+            with Detector.load(tuned, cascade=True, threads=1) as again:
+                assert again.band.low == pytest.approx(0.4)
+        detector.set_threshold(full.threshold * 0.99)
+        assert detector.band.low == 0
+
+
 def test_the_cascade_comes_back(tuned, good_frames, defective):
     with Detector.load(tuned, cascade=True, threads=1) as detector:
         assert isinstance(detector, CascadeDetector)

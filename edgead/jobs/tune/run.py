@@ -233,16 +233,20 @@ def _store(
         budget_ms=plan.budget_ms,
         tiers=[record(index) for index in stored],
         chosen=list(stored).index(chosen),
-        cascade=None if cascade is None else _cascade_record(cascade[0], record(cascade[1])),
+        cascade=None
+        if cascade is None
+        else _cascade_record(cascade[0], record(cascade[1]), full, kept[cascade[1]].detector),
     )
     full.save(plan.out, self_contained=embedded)
 
 
-def _cascade_record(row: CascadeRow, first: TierRecord) -> CascadeRecord:
+def _cascade_record(row: CascadeRow, first: TierRecord, full: Detector, small: Detector) -> CascadeRecord:
     return CascadeRecord(
         first=first,
         low=row.low,
         high=row.high,
+        full_threshold=full.threshold,
+        small_threshold=small.threshold,
         pictures=row.good_pictures,
         second_looks=row.second_looks_good,
         tried=row.tried,
