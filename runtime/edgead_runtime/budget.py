@@ -23,6 +23,8 @@ UP_AFTER = 100
 """Frames in one setting before a better one is tried."""
 ROOM = 0.9
 """Share of the budget that the better setting may be expected to take at p99."""
+CLEARLY_FASTER = 0.95
+"""Share of a better setting's time: one that takes more sees less for nothing."""
 _MOST_PATIENCE = 32
 """How many times the wait for a step up can become the first one."""
 _RELAPSE = 4
@@ -45,6 +47,20 @@ def check_budget(budget_ms: float) -> None:
         )
 
 
+def useful_settings(expected_ms: Sequence[float], share: float = CLEARLY_FASTER) -> list[int]:
+    """The settings that are clearly faster than every one that is better; the first always is among them.
+
+    Args:
+        expected_ms: What a frame takes in each, the best first.
+        share: What one may take at most of each better one's time.
+    """
+    useful = [0]
+    for setting, ms in enumerate(expected_ms):
+        if ms < share * expected_ms[useful[-1]]:
+            useful.append(setting)
+    return useful
+
+
 class BudgetController:
     """Chooses among settings, the best first. Not thread-safe: its owner takes care of that."""
 
@@ -53,7 +69,8 @@ class BudgetController:
 
         Args:
             budget_ms: What a frame may take.
-            expected_ms: What a frame usually takes in each setting, measured in turns: the ratios count.
+            expected_ms: What a frame usually takes in each setting, measured in turns: the ratios count. One
+                that is not clearly faster than every better one is left, and never gone to.
             start: Where to begin instead.
 
         Raises:
@@ -65,8 +82,8 @@ class BudgetController:
             raise ValueError("nothing to choose from")
         self.budget_ms = budget_ms
         self.expected_ms = tuple(expected_ms)
-        self._last = len(self.expected_ms) - 1
-        self.setting = self._best(_USUAL_P99, from_setting=0) if start is None else start
+        self._useful = useful_settings(self.expected_ms)
+        self.setting = self._best(_USUAL_P99) if start is None else start
         """What the next frame should be inspected with."""
         self.switches = 0
         self._times: deque[float] = deque(maxlen=WINDOW)
@@ -102,10 +119,10 @@ class BudgetController:
         self._times.append(ms)
         self._frames += 1
         if self.is_missed:
-            if self.setting < self._last:
+            if self.setting != self._useful[-1]:
                 self._step_down()
         elif self.setting > 0 and self._has_room():
-            self._go(self.setting - 1)
+            self._go(self._better)
             self._came_up = True
 
     def _step_down(self) -> None:
@@ -113,22 +130,28 @@ class BudgetController:
         slowdown = recent / max(self.expected_ms[self.setting], 1e-9)
         relapsed = self._came_up and self._frames <= _RELAPSE * UP_AFTER * self._patience
         self._patience = min(2 * self._patience, _MOST_PATIENCE) if relapsed else 1
-        self._go(self._best(slowdown, from_setting=self.setting + 1))
+        self._go(self._best(slowdown, instead_of=self.setting))
         self._came_up = False
+
+    @property
+    def _better(self) -> int:
+        """The next better of the useful settings."""
+        return max(setting for setting in self._useful if setting < self.setting)
 
     def _has_room(self) -> bool:
         if self._frames < UP_AFTER * self._patience or len(self._times) < WINDOW or self.late:
             return False
         worst_but_one = sorted(self._times)[-2]
-        better, this = self.expected_ms[self.setting - 1], self.expected_ms[self.setting]
+        better, this = self.expected_ms[self._better], self.expected_ms[self.setting]
         return worst_but_one * better / max(this, 1e-9) <= ROOM * self.budget_ms
 
-    def _best(self, slowdown: float, from_setting: int) -> int:
-        """The first setting from there on that is expected to hold; else the last, which is the fastest."""
-        for setting in range(from_setting, self._last):
-            if self.expected_ms[setting] * slowdown <= self.budget_ms:
+    def _best(self, slowdown: float, instead_of: int | None = None) -> int:
+        """The best of the useful settings behind one that is expected to hold; else the fastest."""
+        for setting in self._useful:
+            is_behind = instead_of is None or setting > instead_of
+            if is_behind and self.expected_ms[setting] * slowdown <= self.budget_ms:
                 return setting
-        return self._last
+        return self._useful[-1]
 
     def _go(self, setting: int) -> None:
         self.setting = setting

@@ -99,12 +99,25 @@ class LeadingDetector(Detector):
         self._tuning = tuning
         self._others = tuple(others)
         self._companions: dict[str, Companion] = {}
+        self._scales = dict(scales)
         for other in others:
+            other.any_size = True  # the leader has looked at the size already
+        self._choose_companions()
+        self._tell()
+
+    def _choose_companions(self) -> None:
+        """The first of each other encoder learns for all of that encoder."""
+        self._companions = {}
+        for other in self._others:
             name = other.encoder.fingerprint
             if name != self.encoder.fingerprint and name not in self._companions:
-                self._companions[name] = Companion(other, *scales[name])
-            other.any_size = True  # the leader has looked at the size already
-        self._tell()
+                self._companions[name] = Companion(other, *self._scales[name])
+
+    def _do_without(self, useless: Detector) -> None:
+        """Close one of the others. What the file says of it stays in it."""
+        self._others = tuple(other for other in self._others if other is not useless)
+        self._choose_companions()
+        useless.close()
 
     def _tell(self) -> None:
         """Let everyone know what the first of its encoder knows."""

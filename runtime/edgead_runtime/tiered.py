@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from edgead_runtime.budget import BudgetController
+from edgead_runtime.budget import BudgetController, useful_settings
 from edgead_runtime.detector import Detector
+from edgead_runtime.errors import BundleError
 from edgead_runtime.images import Frame, check_frame
 from edgead_runtime.leading import LeadingDetector
 from edgead_runtime.result import Result
@@ -17,6 +18,9 @@ from edgead_runtime.tuning import StoredTuning
 
 _WARM_UP = 1
 _REHEARSALS = 3
+_MOST_REHEARSALS = 9
+_NO_DOUBT = 0.85
+"""Share of a better setting's time, up to which three turns are enough to call one faster."""
 
 
 class TieredDetector(LeadingDetector):
@@ -45,6 +49,9 @@ class TieredDetector(LeadingDetector):
     ) -> None:
         """Warm every setting up, time it on a good picture, and begin.
 
+        One that gives no numbers is left out. One that is no faster than a more faithful one is not gone to.
+        :attr:`budget_notes` says so.
+
         Args:
             full: The full setting.
             faster: The others, the most faithful first.
@@ -61,22 +68,46 @@ class TieredDetector(LeadingDetector):
         super().__init__(full, faster, scales or {}, tuning)
         self._clock = clock
         self._remarks = tuple(remarks)
-        self._taken_away = ((), *((_what_differs(full, other, budget_ms),) for other in faster))
+        begin_with = self._others[start - 1] if start else None
+        self._leave_out_what_gives_no_numbers()
         calls, self._map_ms = self._rehearse()
-        expected = [call + made for call, made in zip(calls, self._map_ms, strict=True)]
+        self._taken_away = ((), *((_what_differs(full, other, budget_ms),) for other in self._others))
+        if begin_with is not None:
+            start = self._others.index(begin_with) + 1 if begin_with in self._others else None
+        expected = _sums(calls, self._map_ms)
+        self._remarks += tuple(
+            f"The setting '{_what(other)}' is not gone to here: at loading it was no faster than one that "
+            "sees more."
+            for setting, other in enumerate(self._others, start=1)
+            if setting not in useful_settings(expected)
+        )
         self._controller = BudgetController(budget_ms, expected, start)
         self._watching = threading.Lock()
 
     def _inspect_with(self, setting: int, frame: Frame) -> Result:
         return super().__call__(frame) if setting == 0 else self._others[setting - 1](frame)
 
+    def _leave_out(self, other: Detector, reason: str) -> None:
+        self._remarks += (f"The setting '{_what(other)}' is left out here: {reason}.",)
+        self._do_without(other)
+
+    def _leave_out_what_gives_no_numbers(self) -> None:
+        for other in self._others:
+            try:
+                other(self.references[0].picture.frame)
+            except BundleError as error:
+                self._leave_out(other, error.problem)
+
     def _rehearse(self) -> tuple[list[float], list[float]]:
-        """Median milliseconds of a call and of a map, for each setting, in turns."""
+        """Median milliseconds of a call and of a map, for each setting, in turns.
+
+        There are more turns where the first few do not tell which setting is the faster one.
+        """
         frame = self.references[0].picture.frame
         settings = range(len(self._others) + 1)
         calls: list[list[float]] = [[] for _ in settings]
         maps: list[list[float]] = [[] for _ in settings]
-        for turn in range(_WARM_UP + _REHEARSALS):
+        for turn in range(_WARM_UP + _MOST_REHEARSALS):
             for setting in settings:
                 begun = self._clock()
                 result = self._inspect_with(setting, frame)
@@ -85,7 +116,11 @@ class TieredDetector(LeadingDetector):
                 if turn >= _WARM_UP:
                     calls[setting].append((called - begun) * 1e3)
                     maps[setting].append((self._clock() - called) * 1e3)
-        return [statistics.median(each) for each in calls], [statistics.median(each) for each in maps]
+            if turn + 1 >= _WARM_UP + _REHEARSALS:
+                call_ms, map_ms = _medians(calls), _medians(maps)
+                if len(useful_settings(_sums(call_ms, map_ms), _NO_DOUBT)) == len(settings):
+                    break
+        return call_ms, map_ms
 
     def __call__(self, frame: Frame) -> Result:
         """Inspect one frame with the setting that the budget allows; see :meth:`Detector.__call__`."""
@@ -142,6 +177,14 @@ class TieredDetector(LeadingDetector):
     def budget_notes(self) -> tuple[str, ...]:
         """Settings that are missing here, another machine's times, no tuning at all."""
         return self._remarks
+
+
+def _medians(times_ms: Sequence[Sequence[float]]) -> list[float]:
+    return [statistics.median(each) for each in times_ms]
+
+
+def _sums(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [left + right for left, right in zip(one, other, strict=True)]
 
 
 def _size(detector: Detector) -> str:

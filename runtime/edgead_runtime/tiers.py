@@ -101,23 +101,40 @@ class _Loading:
                 remarks.append(_left_out(record, error))
         return opened.enter_context(self._load(self.bundle, self.encoder, {})), remarks
 
-    def another(self, record: TierRecord, full: Detector, opened: contextlib.ExitStack) -> Detector:
-        """A setting beside the full one, which knows the same good parts.
+    def view(self, record: TierRecord) -> LoadedBundle:
+        """The file as a setting sees it.
 
         Raises:
-            EdgeadError: This machine lacks what it needs.
+            BundleError: The file contradicts itself.
         """
         if record.bank is None or self.tuning is None:
+            return self.bundle
+        return bank_view(self.bundle, self.tuning.banks[record.bank], self.path)
+
+    def another(
+        self, record: TierRecord, view: LoadedBundle, full: Detector, opened: contextlib.ExitStack
+    ) -> Detector:
+        """A setting beside the full one, which knows the same good parts.
+
+        Args:
+            record: The setting.
+            view: The file as it sees it.
+            full: The full setting.
+            opened: Closes it.
+
+        Raises:
+            EdgeadError: This machine lacks what it needs, or its encoder is damaged.
+        """
+        encoder = None
+        if record.bank is None:
             encoder = self.encoder.bundle.root if isinstance(self.encoder, Encoder) else self.encoder
-            detector = self._load(self.bundle, encoder, record.options)
-        else:
-            view = bank_view(self.bundle, self.tuning.banks[record.bank], self.path)
-            detector = self._load(view, None, record.options)
-        opened.enter_context(detector)
-        if record.bank is not None and record.bank not in self._up_to_date:
-            # Whoever shares the bank is told by whoever leads them.
-            self._bring_up(detector, full)
-            self._up_to_date.add(record.bank)
+        with contextlib.ExitStack() as closed_on_failure:
+            detector = closed_on_failure.enter_context(self._load(view, encoder, record.options))
+            if record.bank is not None and record.bank not in self._up_to_date:
+                # Whoever shares the bank is told by whoever leads them.
+                self._bring_up(detector, full)
+                self._up_to_date.add(record.bank)
+            opened.push(closed_on_failure.pop_all())
         return detector
 
     def _load(
@@ -166,7 +183,7 @@ def _load_cascade(loading: _Loading, opened: contextlib.ExitStack) -> CascadeDet
         )
     full, _ = loading.full(tuning.tiers[0], opened)
     first = tuning.cascade.first
-    small = loading.companion(first, loading.another(first, full, opened), full)
+    small = loading.companion(first, loading.another(first, loading.view(first), full, opened), full)
     band = Band(tuning.cascade.low, tuning.cascade.high)
     return CascadeDetector(
         full, small, band, StoredTuning.of(loading.bundle), _thresholds_of(tuning, tuning.cascade)
@@ -189,9 +206,10 @@ def _load_tiers(loading: _Loading, budget_ms: float, opened: contextlib.ExitStac
     full, remarks = loading.full(records[0], opened)
     kept: list[tuple[TierRecord, Detector]] = []
     for record in records[1:]:
+        view = loading.view(record)
         try:
-            detector = loading.another(record, full, opened)
-        except _NOT_HERE as error:
+            detector = loading.another(record, view, full, opened)
+        except (*_NOT_HERE, BundleError) as error:  # an encoder that is damaged, too
             if tuning is not None:
                 remarks.append(_left_out(record, error))
             continue
@@ -228,7 +246,9 @@ def _load_tiers(loading: _Loading, budget_ms: float, opened: contextlib.ExitStac
 
 
 def _holding(tuning: Tuning, budget_ms: float) -> int:
-    """The most faithful setting that held this budget here; else the fastest."""
+    """What was chosen for this budget; for another the most faithful that held it here, else the fastest."""
+    if budget_ms == tuning.budget_ms:
+        return tuning.chosen
     for number, tier in enumerate(tuning.tiers):
         if tier.measured is not None and tier.measured.p99_ms <= budget_ms:
             return number

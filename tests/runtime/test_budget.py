@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from edgead_runtime.budget import ROOM, UP_AFTER, WINDOW, BudgetController, check_budget
+from edgead_runtime.budget import CLEARLY_FASTER, ROOM, UP_AFTER, WINDOW, BudgetController, check_budget
 from edgead_runtime.errors import EdgeadError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,6 +94,34 @@ def test_with_nothing_faster_it_says_that_the_budget_is_missed():
     assert controller.late == (41.0,) * 5
     feed(controller, lambda *_: 9.0, WINDOW)
     assert not controller.is_missed
+
+
+@pytest.mark.parametrize(
+    ("expected", "start", "budget", "ends"),
+    [((30.0, 20.0, 60.0), 1, 33, 1), ((30.0, 20.0, 60.0), 2, 33, 1), ((28.0, 29.0), 0, 33, 0)],
+)
+def test_it_never_sticks_at_a_setting_that_is_slower_than_another(expected, start, budget, ends):
+    controller = BudgetController(budget, expected, start)
+    feed(controller, lambda setting, number: 40.0 if number in (0, 1, 2) else expected[setting], 3 * WINDOW)
+    assert controller.setting == ends
+    assert not controller.is_missed
+
+
+@given(
+    expected=st.lists(st.floats(1, 100), min_size=1, max_size=5),
+    budget=st.floats(1, 200),
+    slowdowns=st.lists(st.floats(0.5, 5), min_size=1, max_size=5),
+)
+def test_it_steps_down_to_what_is_expected_to_be_faster(expected, budget, slowdowns):
+    controller = BudgetController(budget, expected)
+    for slowdown in slowdowns:
+        before = controller.setting
+        seen = feed(controller, lambda setting, _, slowdown=slowdown: slowdown * expected[setting], 20)
+        for setting in [*(setting for setting, _ in seen), controller.setting]:
+            assert setting == before or setting < before or expected[setting] < expected[before]
+            before = setting
+        if controller.is_missed:
+            assert CLEARLY_FASTER * expected[controller.setting] <= min(expected)
 
 
 def test_a_frame_that_began_before_the_switch_says_nothing():

@@ -1,5 +1,6 @@
 """A budget that holds at p99 with engines that are as slow as they are told to be, on a clock of the test."""
 
+import numpy as np
 import pytest
 from edgead_runtime import Detector
 from edgead_runtime.budget import UP_AFTER
@@ -115,6 +116,57 @@ def test_a_degraded_answer_is_not_repeated(line):
     assert line.detector.setting == 1
     look.forget()
     assert [look(line.frame).repeated for _ in range(3)] == [False, False, False]
+
+
+@pytest.fixture
+def settings_of(mini_bundle, tmp_path, build_bundle, good_frames, quick):
+    """A tiered detector whose settings, from 112 pixels down, take so many milliseconds."""
+
+    def build(*ms, **options):
+        clock = FakeClock()
+        encoder, _ = paced_encoder(mini_bundle, clock, ms[0])
+        full = Detector.enroll(encoder, good_frames[:4], recipe=quick)
+        others, scales = [], {}
+        for number, each in enumerate(ms[1:]):
+            side = 98 - 14 * number
+            bundle = build_bundle(tmp_path / str(side), height=side, width=side)
+            made = enroll_like(full, paced_encoder(bundle, clock, each)[0])
+            others.append(made.detector)
+            scales[made.fingerprint] = (made.scale, made.map_scale)
+        return TieredDetector(full, others, BUDGET, scales=scales, clock=clock, **options), others
+
+    return build
+
+
+def test_a_setting_that_is_no_faster_is_not_gone_to(settings_of, good_frames):
+    detector, _ = settings_of(30, 29.5, 20, 60, start=2)
+    assert detector.setting == 2
+    for size in ("98 x 98", "70 x 70"):
+        assert [note for note in detector.budget_notes if size in note and "no faster" in note]
+    assert len(detector.budget_notes) == 2
+    for _ in range(UP_AFTER):
+        detector(good_frames[5])
+    assert detector.setting == 2  # the full one would take 30, and nine tenths of 33 are less
+    detector._map_ms = [20.0] * 4
+    for _ in range(10):
+        result = detector(good_frames[5])
+    assert detector.setting == 2
+    assert "this is the fastest setting" in result.notes[-1]
+
+
+def test_a_setting_that_gives_no_numbers_is_left_out(settings_of, monkeypatch):
+    detector, others = settings_of(30, 20)
+    scales = dict(detector._scales)
+    engine = others[0].encoder._engine
+    run = engine.run
+
+    def broken(feeds, outputs=None):
+        return {name: np.full_like(each, np.nan) for name, each in run(feeds, outputs).items()}
+
+    monkeypatch.setattr(engine, "run", broken)
+    again = TieredDetector(detector, others, BUDGET, scales=scales, clock=detector._clock)
+    assert len(again.settings) == 1
+    assert any("98 x 98" in note and "left out here" in note for note in again.budget_notes)
 
 
 def test_it_takes_what_a_detector_takes(line, good_frames):
