@@ -72,7 +72,7 @@ def tune(
 
     from edgead.jobs.bench.picture import check_files
     from edgead.jobs.enroll import good_pictures
-    from edgead.jobs.output_files import check_output_file
+    from edgead.jobs.output_files import check_all_different, check_output_file
     from edgead.jobs.tune.picture import write_picture
     from edgead.jobs.tune.record import write_tune
     from edgead.jobs.tune.run import TunePlan, run_tune
@@ -82,7 +82,16 @@ def tune(
     tuned = out or detector_file
     record = record or tuned.with_suffix(".tune.json")
     picture = picture or tuned.with_suffix(".tune.png")
-    if tuned != detector_file:
+    is_copy = tuned.resolve() != detector_file.resolve()
+    check_all_different(
+        {
+            "the detector": detector_file,
+            "--out": tuned if is_copy else None,
+            "--record": record,
+            "--picture": picture,
+        }
+    )
+    if is_copy:
         check_output_file(tuned, overwrite=overwrite)
     check_files(record, picture, overwrite=overwrite)
     plan = TunePlan(
@@ -98,7 +107,7 @@ def tune(
         else tuple(read_picture(path) for path in good_pictures(calibrate)),
     )
     with terminal.progress() as progress:
-        found = run_tune(plan, progress)
+        found, tuned = run_tune(plan, progress)
     write_tune(record, found)
     write_picture(picture, found)
     for line in tune_lines(found):

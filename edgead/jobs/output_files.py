@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgead_runtime.errors import OutputError
@@ -23,3 +24,22 @@ def check_output_file(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"cannot write {path}: there is no folder {path.parent}", "Make it first.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", "Choose another name, or add --overwrite.")
+
+
+def check_all_different(files: Mapping[str, Path | None]) -> None:
+    """Refuse to read and write, or to write twice, what is one file.
+
+    Args:
+        files: By what a person calls them; those that are ``None`` are passed over.
+
+    Raises:
+        OutputError: Two are the same.
+    """
+    seen: dict[Path, str] = {}
+    for name, path in files.items():
+        if path is None:
+            continue
+        place = path.resolve()
+        if place in seen:
+            raise OutputError(f"{seen[place]} and {name} are the same file, {path}", "Choose another name.")
+        seen[place] = name

@@ -197,6 +197,45 @@ def test_other_wrong_input(edgead, detector, pictures, tmp_path, tuned):
     edgead("detect", tuned, pictures, *out, "--cascade", "--budget", 10).assert_refused("one of the two")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--record", "part.edgead"], "the detector and --record"),
+        (["--record", "../here/part.edgead"], "the detector and --record"),
+        (["-o", "q.edgead", "--record", "q.edgead"], "--out and --record"),
+        (["-o", "q.png", "--picture", "q.png"], "--out and --picture"),
+        (["--record", "q.png", "--picture", "q.png"], "--record and --picture"),
+    ],
+)
+def test_one_file_is_not_written_over_by_another(edgead, detector, tmp_path, monkeypatch, options, said):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    shutil.copy(detector, "part.edgead")
+    edgead("tune", "part.edgead", "--budget", HOUR, *FEW, "--overwrite", *options).assert_refused(said)
+    assert contents(tmp_path) == ["here", "here/part.edgead"]
+    assert (tmp_path / "here" / "part.edgead").read_bytes() == detector.read_bytes()
+
+
+def test_what_was_learned_while_it_was_tuned_is_not_lost(edgead, detector, tmp_path, monkeypatch):
+    path = tmp_path / "part.edgead"
+    shutil.copy(detector, path)
+
+    def meanwhile(*arguments):
+        with Detector.load(path, threads=1) as other:
+            other.set_threshold(0.125)
+            other.save(path)
+        return by_the_size(*arguments)
+
+    monkeypatch.setattr("edgead.jobs.tune.run.times_in_turns", meanwhile)
+    ran = edgead("tune", path, "--budget", HOUR, *FEW, "--json")
+    assert ran.code == 0
+    assert _threshold(path) == 0.125
+    assert any("was changed while it was tuned" in remark for remark in ran.summary["remarks"])
+    assert ran.summary["out"] == str(tmp_path / "part.tuned.edgead")
+    with Detector.load(tmp_path / "part.tuned.edgead", threads=1) as tuned:
+        assert tuned.tuning.budget_ms == HOUR
+
+
 def test_a_file_that_was_cut_off_is_left_alone(edgead, tuned, tmp_path):
     (tmp_path / "part.edgead").write_bytes(tuned.read_bytes()[:-100])
     before = (tmp_path / "part.edgead").read_bytes()

@@ -14,6 +14,7 @@ from edgead_runtime import Detector, Picture
 from edgead_runtime.budget import check_budget
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.enrollment import Progress, ignore_progress
+from edgead_runtime.files import sha256_file
 from edgead_runtime.images import Frame
 from edgead_runtime.leading import Companion, store_tuning
 from edgead_runtime.manifest import CascadeRecord, Measured, TierRecord
@@ -54,12 +55,16 @@ class TunePlan:
     """The held-out pictures of its enrolment."""
 
 
-def run_tune(plan: TunePlan, progress: Progress = ignore_progress) -> Tune:
+def run_tune(plan: TunePlan, progress: Progress = ignore_progress) -> tuple[Tune, Path]:
     """Measure every setting in reach, choose, and store what was found in the detector's file.
 
     Args:
         plan: What and how.
         progress: Told of the stages of enrolling, and of ``warm-up``, ``look`` and ``measure``.
+
+    Returns:
+        What was found, and where it is stored: beside the detector, where that was to be replaced and is no
+        longer the file that was tuned.
 
     Raises:
         EdgeadError: The plan or its input is not usable. The detector's file is as it was.
@@ -67,6 +72,7 @@ def run_tune(plan: TunePlan, progress: Progress = ignore_progress) -> Tune:
     check_budget(plan.budget_ms)
     check_frames(plan.frames, 0)
     engines = engine_names(plan.engines)
+    before = _hash_of(plan.detector)
     manifest = read_bundle(plan.detector).manifest
     machine = describe_machine()
     with contextlib.ExitStack() as opened:
@@ -89,7 +95,15 @@ def run_tune(plan: TunePlan, progress: Progress = ignore_progress) -> Tune:
         chosen, holds = choose(points, plan.budget_ms)
         stored = ladder(points, chosen)
         cascade = _cascade(kept, looked, scenes)
-        _store(plan, kept, rows, stored, chosen, cascade, embedded=manifest.encoder.embedded)
+        _attach_tuning(plan, kept, rows, stored, chosen, cascade)
+        out = plan.out
+        if out.resolve() == plan.detector.resolve() and _hash_of(plan.detector) != before:
+            out = _beside(plan.detector)
+            notes.append(
+                f"{plan.detector} was changed while it was tuned and is left as it is now. What was tuned is "
+                f"{out.name} beside it: it does not know what was learned meanwhile."
+            )
+        kept[0].detector.save(out, self_contained=manifest.encoder.embedded)
         others = any(not setting.is_own for setting in settings)
     if others and manifest.calibration.method == "held-out" and not plan.calibration_good:
         notes.append(_IN_PROPORTION)
@@ -109,7 +123,21 @@ def run_tune(plan: TunePlan, progress: Progress = ignore_progress) -> Tune:
         cascade=cascade[0] if cascade else None,
         remarks=[*notes, *remarks(machine, rows[0].frames_ms, None)],
     )
-    return found if holds else _with_help(found, plan)
+    return (found if holds else _with_help(found, plan)), out
+
+
+def _hash_of(path: Path) -> str | None:
+    return sha256_file(path) if path.is_file() else None
+
+
+def _beside(path: Path) -> Path:
+    """A name that is free."""
+    found = path.with_suffix(f".tuned{path.suffix}")
+    number = 1
+    while found.exists():
+        number += 1
+        found = path.with_suffix(f".tuned-{number}{path.suffix}")
+    return found
 
 
 _IN_PROPORTION = (
@@ -187,17 +215,15 @@ def _cascade(
     return None if row is None else (row, small)
 
 
-def _store(
+def _attach_tuning(
     plan: TunePlan,
     kept: Sequence[Setting],
     rows: Sequence[Row],
     stored: Sequence[int],
     chosen: int,
     cascade: tuple[CascadeRow, int] | None,
-    *,
-    embedded: bool,
 ) -> None:
-    """Write the detector with its settings, whole or not at all."""
+    """Give the detector what it is to be saved with."""
     companions: dict[str, Companion] = {}
     if cascade is not None and not cascade[0].stored:
         cascade = None
@@ -237,7 +263,6 @@ def _store(
         if cascade is None
         else _cascade_record(cascade[0], record(cascade[1]), full, kept[cascade[1]].detector),
     )
-    full.save(plan.out, self_contained=embedded)
 
 
 def _cascade_record(row: CascadeRow, first: TierRecord, full: Detector, small: Detector) -> CascadeRecord:
