@@ -201,7 +201,8 @@ class Detector:
             EncoderMismatchError: The encoder given is another one.
             EngineUnavailableError: No engine for that device is installed.
             IndexUnavailableError: The index is unknown, not installed, or not what the recipe asks for.
-            EdgeadError: The budget is not a finite number above 0, or given with ``cascade``.
+            EdgeadError: The budget is not a finite number above 0, or given with ``cascade``; or engine,
+                precision or threads are given for a budget or cascade whose tuned settings have others.
         """
         path = Path(path)
         check_index(index)

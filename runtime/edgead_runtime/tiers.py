@@ -35,6 +35,8 @@ _NOT_HERE = (
     PrecisionMissingError,
 )
 """What one machine lacks and another may have: no reason not to run the settings that are left."""
+_CHOSEN_BY_TUNING = {"engine": "auto", "precision": "fp32", "threads": None}
+"""Arguments that a tuned setting brings along, and what they are where nobody asked for one."""
 _TUNE = "Run `edgead tune` on this machine."
 
 
@@ -53,17 +55,20 @@ def load_several(
         path: The file.
         bundle: What it holds.
         encoder: Of the full setting.
-        options: Arguments of :meth:`Detector.load`; what a tuning says of a setting goes before them.
+        options: Arguments of :meth:`Detector.load`; a tuning adds what it says of a setting.
         budget_ms: The budget.
         cascade: Look with the small encoder first.
 
     Raises:
-        EdgeadError: Both are asked for, the budget makes no sense, or the file has no cascade.
+        EdgeadError: Both are asked for, the budget makes no sense, the file has no cascade, or an option is
+            asked for that its tuned settings have of their own.
     """
     if budget_ms is not None and cascade:
         raise EdgeadError(
             "a cascade's worst frame takes both looks, so it keeps to no budget", "Give one of the two."
         )
+    if bundle.manifest.tuning is not None:
+        _check_not_overridden(path, bundle.manifest.tuning, options, cascade=cascade)
     loading = _Loading(path, bundle, encoder, options)
     with contextlib.ExitStack() as opened:
         if budget_ms is None:
@@ -73,6 +78,21 @@ def load_several(
             detector = _load_tiers(loading, budget_ms, opened)
         opened.pop_all()
     return detector
+
+
+def _check_not_overridden(path: Path, tuning: Tuning, options: Mapping[str, Any], *, cascade: bool) -> None:
+    """Refuse options that what was tuned would silently go before."""
+    used = [tuning.tiers[0], *([tuning.cascade.first] if tuning.cascade else [])] if cascade else tuning.tiers
+    for name, default in _CHOSEN_BY_TUNING.items():
+        asked = options[name]
+        others = sorted({str(tier.options[name]) for tier in used if tier.options.get(name, asked) != asked})
+        if asked != default and others:
+            raise EdgeadError(
+                f"{path} was tuned, and its settings have a {name} of their own ({', '.join(others)}), so "
+                f"{name} {asked} would not be used",
+                f"Leave {name} out, or tune again with what you want; without a budget and a cascade it is "
+                "used.",
+            )
 
 
 class _Loading:
@@ -259,7 +279,7 @@ def _untuned(loading: _Loading) -> list[TierRecord]:
     """What can be had from the detector's own encoder."""
     records = [TierRecord(name="full", options={})]
     if loading.options["precision"] == "fp32":
-        records.append(TierRecord(name="bf16", options={"engine": "auto", "precision": "bf16"}))
+        records.append(TierRecord(name="bf16", options={"precision": "bf16"}))
     return records
 
 

@@ -195,6 +195,9 @@ def test_other_wrong_input(edgead, detector, pictures, tmp_path, tuned):
     out = ["-o", tmp_path / "out"]
     edgead("detect", detector, pictures, *out, "--cascade").assert_refused("no small encoder")
     edgead("detect", tuned, pictures, *out, "--cascade", "--budget", 10).assert_refused("one of the two")
+    for option in (["--precision", "int8"], ["--engine", "openvino"]):
+        ran = edgead("detect", tuned, pictures, *out, "--budget", HOUR, *option)
+        ran.assert_refused("was tuned", " ".join(option).removeprefix("--"))
 
 
 @pytest.mark.parametrize(

@@ -549,6 +549,22 @@ def test_an_encoder_that_is_damaged_leaves_its_setting_out(tmp_path, full, build
         assert detector(defective.frame).score == full(defective.frame).score
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"precision": "int8"}, "precision int8"),
+        ({"engine": "openvino"}, "engine openvino"),
+        ({"threads": 2}, ""),
+    ],
+)
+@pytest.mark.parametrize("way", [{"budget_ms": 1e6}, {"cascade": True}])
+def test_an_option_that_the_tuning_would_override_is_refused(tuned, option, said, way):
+    with pytest.raises(EdgeadError, match=f"was tuned.*{said}"):
+        Detector.load(tuned, **way, **option)
+    with Detector.load(tuned, **way, threads=1, engine="onnxruntime"):
+        pass  # these are what was tuned
+
+
 def test_what_makes_no_sense_is_refused(tuned, full, tmp_path):
     for budget in (0, -5, float("nan")):
         with pytest.raises(EdgeadError, match="budget"):
