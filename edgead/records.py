@@ -13,6 +13,8 @@ from typing import Any
 from edgead_runtime.anomaly_map import Region
 from edgead_runtime.explanation import Box
 
+_TINY = 2.0**-126
+"""Stands in for a threshold of 0, as in :class:`edgead_runtime.Result`."""
 RESULTS_JSONL = "results.jsonl"
 OVERLAYS = "overlays"
 RESULTS_CSV = "results.csv"
@@ -65,6 +67,11 @@ class InspectedPicture:
     """What a latency budget took away."""
     explanations: tuple[ExplainedRegion, ...] = ()
     """Of its strongest regions, where explanations were asked for."""
+
+    @property
+    def times_threshold(self) -> float:
+        """See :attr:`edgead_runtime.Result.times_threshold`: pictures that a budget degraded have another."""
+        return self.score / max(self.threshold, _TINY)
 
 
 @dataclass(frozen=True)

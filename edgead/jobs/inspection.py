@@ -109,15 +109,13 @@ def _inspect(
 ) -> InspectedPicture:
     frame = read_picture(path).frame
     result, reasons = detector.explain(frame, EXPLAINED_REGIONS) if explain else (detector(frame), ())
-    pixel_threshold = detector.calibration.pixel_threshold
-    return record_result(path, frame, result, pixel_threshold, folder, overlay, gallery, reasons)
+    return record_result(path, frame, result, folder, overlay, gallery, reasons)
 
 
 def record_result(
     path: Path,
     frame: Frame,
     result: Result,
-    pixel_threshold: float,
     folder: Path,
     overlay: str,
     gallery: Gallery,
@@ -129,7 +127,6 @@ def record_result(
         path: Its file.
         frame: ``[H, W, 3]`` uint8, BGR.
         result: What was found in it.
-        pixel_threshold: Fixes the overlay's scale.
         folder: The results.
         overlay: Where in it the overlay goes.
         gallery: Collects thumbnails.
@@ -138,7 +135,7 @@ def record_result(
     Raises:
         OSError: The overlay cannot be written.
     """
-    painted = draw_overlay(frame, result.map, pixel_threshold, result.regions)
+    painted = draw_overlay(frame, result.map, result.pixel_threshold, result.regions)
     (folder / overlay).write_bytes(encode_jpeg(painted))
     record = InspectedPicture(
         file=shown_path(path),
@@ -163,9 +160,10 @@ def record_result(
             for reason in reasons
         ),
     )
-    if gallery.wants(record.score):
-        pairs = tuple(side_by_side(frame, reason, pixel_threshold) for reason in reasons)
-        gallery.add(record.file, record.score, Thumbnails(_thumbnail(frame), _thumbnail(painted), pairs))
+    rank = result.times_threshold  # scores of two settings are not in one unit
+    if gallery.wants(rank):
+        pairs = tuple(side_by_side(frame, reason, result.pixel_threshold) for reason in reasons)
+        gallery.add(record.file, rank, Thumbnails(_thumbnail(frame), _thumbnail(painted), pairs))
     return record
 
 

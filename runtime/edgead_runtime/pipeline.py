@@ -333,6 +333,7 @@ def make_result(
         mask=mask,
         provenance=pipeline.provenance,
         notes=notes,
+        pixel_threshold=thresholds.pixel_threshold,
         _make_map=functools.partial(pipeline.make_map, distances.for_map, frame_hw),
         _find_regions=functools.partial(_find_regions, thresholds.pixel_threshold),
         _timings_ms=clock.timings_ms,

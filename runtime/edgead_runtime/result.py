@@ -49,6 +49,8 @@ class Result:
     """What a person should know of how this frame was inspected, e.g. that it could not be aligned."""
     repeated: bool = False
     """Nothing had changed since an earlier frame: this is what was said of that one."""
+    pixel_threshold: float = field(kw_only=True)
+    """Map values above this make a region. As ``threshold``, that of the setting that answered."""
     _make_map: Callable[[], NDArray[np.float32]] = field(repr=False, kw_only=True)
     _find_regions: Callable[[NDArray[np.float32], bool], tuple[Region, ...]] = field(repr=False, kw_only=True)
     _timings_ms: dict[str, float] = field(repr=False, kw_only=True)

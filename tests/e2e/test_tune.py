@@ -135,6 +135,23 @@ def test_detect_with_a_budget(edgead, tuned, pictures, tmp_path):
     assert "instead of 112 x 112" in (tmp_path / "fast" / "report.html").read_text()
 
 
+def test_what_a_faster_setting_saw_is_painted_and_ranked_by_its_own_thresholds(
+    edgead, tuned, pictures, tmp_path, monkeypatch
+):
+    painted = []
+
+    def draw(frame, distances, pixel_threshold, regions):
+        painted.append(pixel_threshold)
+        return frame
+
+    monkeypatch.setattr("edgead.jobs.inspection.draw_overlay", draw)
+    edgead("detect", tuned, pictures, "-o", tmp_path / "out", "--budget", 1e-3, "--threads", 1)
+    with Detector.load(tuned, budget_ms=HOUR, threads=1) as detector:
+        (small,) = detector._others
+        assert small.calibration.pixel_threshold != detector.calibration.pixel_threshold
+        assert painted == [small.calibration.pixel_threshold] * 2
+
+
 def test_a_budget_on_a_detector_that_was_not_tuned(edgead, detector, pictures, tmp_path):
     ran = edgead(
         "detect", detector, pictures, "-o", tmp_path / "out", "--budget", HOUR, "--threads", 1, "--quiet"

@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -74,6 +75,12 @@ def test_nothing_is_fetched_and_nothing_is_run():
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
     policy = next(a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a)
     assert "default-src 'none'" in policy
+
+
+def test_pictures_of_a_faster_setting_are_ranked_by_their_own_threshold():
+    degraded = replace(picture("small.png", 0.4), threshold=0.1, degraded=("with less",))
+    text = report([picture("full.png", 0.5), degraded])
+    assert text.index("small.png") < text.index("full.png")
 
 
 @pytest.mark.parametrize("kind", ["inspected", "failed", "title", "section", "note"])

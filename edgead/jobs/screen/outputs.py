@@ -115,9 +115,7 @@ def write_screening(
                 {**line.timings_ms, "search": work.scores.lines[slot].search_ms},
             )
             overlay = f"{OVERLAYS}/{overlay_name(index, path)}"
-            records.append(
-                record_result(path, frame, result, guess.pixel_threshold, folder, overlay, gallery)
-            )
+            records.append(record_result(path, frame, result, folder, overlay, gallery))
         progress("painting", len(paths), len(paths))
         screening = Screening(
             records=tuple(records),

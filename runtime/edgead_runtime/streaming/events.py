@@ -108,7 +108,8 @@ class Judge:
         camera: Its name.
         rules: When events open and close.
         zones: Areas judged each by itself; none: the whole frame.
-        pixel_threshold: Gives the detector's, for zones that have none of their own.
+        pixel_threshold: Gives the detector's, by whose scale thresholds of zones are given. A budget or a
+            cascade may answer with another setting. A zone without one has that of the result.
         run: Makes ids differ between runs.
         clock: For stamps.
     """
@@ -166,7 +167,11 @@ class Judge:
             return {"": Reading(result.score, result.threshold, evidence)}
         readings = {}
         for zone in self._zones:
-            threshold = self._pixel_threshold() if zone.threshold is None else zone.threshold
+            threshold = result.pixel_threshold
+            if zone.threshold is not None:
+                # It was given in distances of the full setting; a faster one has a scale of its own.
+                full = self._pixel_threshold()
+                threshold = zone.threshold * (threshold / full if full else 1.0)
             score, area_px = measure_zone(zone, result.map, threshold)
             readings[zone.name] = Reading(score, threshold, evidence, counts=area_px >= zone.min_area_px)
         return readings

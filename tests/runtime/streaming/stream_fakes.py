@@ -35,6 +35,7 @@ def result_of(score: float, threshold: float = 0.5) -> Result:
         patch_distances=np.full((2, 2), score, np.float32),
         mask=None,
         provenance=PROVENANCE,
+        pixel_threshold=0.5,
         _make_map=anomaly_map.copy,
         _find_regions=lambda made, anomalous: (region,) if anomalous else (),
         _timings_ms={},

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,21 @@ def test_zones_have_events_of_their_own_and_areas_too_small_do_not_count():
     list(stream(FakeDetector(), [frame_scoring(s) for s in scores], zones=zones, listeners=[heard]))
     assert heard.heard("event") == [("hole", "opened"), ("hole", "closed")]
     assert heard.messages[0].body["score"] == pytest.approx(0.9)
+
+
+def test_zones_are_judged_by_the_setting_that_answered():
+    """A faster one with half the distances of the full one, whose pixel threshold is 0.5."""
+
+    class Faster(FakeDetector):
+        def __call__(self, frame):
+            return replace(super().__call__(frame), degraded=("with less",), pixel_threshold=0.25)
+
+    corner = ((0.0, 0.0), (0.3, 0.0), (0.3, 0.3), (0.0, 0.3))
+    zones = [Zone("as calibrated", corner), Zone("given", corner, threshold=0.8)]
+    heard = Recorder()
+    list(stream(Faster(), [frame_scoring(0.3), frame_scoring(0.45)], zones=zones, listeners=[heard]))
+    opened = {m.body["zone"]: m.body for m in heard.messages if m.state == "opened"}
+    assert {zone: body["threshold"] for zone, body in opened.items()} == {"as calibrated": 0.25, "given": 0.4}
 
 
 def test_a_trigger_takes_the_frame_after_it_and_labels_it():
