@@ -41,7 +41,7 @@ _NOISE = 2.0
 """Grey levels of a sensor: standard deviation a pixel."""
 _HELD = 5
 """Frames that a part lies under the camera."""
-_TOLERANCES = (2.0, 4.0, 8.0)
+_TOLERANCES = (2.0, 4.0, 6.0)
 _DRAWN = 24
 Line = list[object]
 

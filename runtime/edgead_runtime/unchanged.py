@@ -9,6 +9,7 @@ The object has a state and belongs to one stream of frames; a :class:`~edgead_ru
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,8 +31,9 @@ _BLOCK = 4
 """Pixels of the small frame on a side of a block: of a frame of 1024 pixels, 16 of its own."""
 _HEADROOM = 1.5
 """Over the noise that was seen: a few frames do not show the worst of it."""
-_MOST_NOISE = 8.0
-"""Grey levels; a scene at rest stays far below, and a defect may be no more than this."""
+_MOST_NOISE = 6.0
+"""Grey levels: what a noisy camera needs on a small frame. No limit keeps it apart from parts that are alike:
+those may differ by less than this where they differ most."""
 
 
 def largest_change(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
@@ -62,6 +64,28 @@ def small_frame(frame: Frame) -> NDArray[np.uint8]:
         size = max(1, small.shape[1] // 2), max(1, small.shape[0] // 2)
         small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     return small
+
+
+def smallest_spot(frame_hw: tuple[int, int], tolerance: float = 2.0, contrast: float = 255.0) -> float:
+    """How large a spot must be on a scene at rest to be noticed, about.
+
+    The mean over a block is compared, and a block is four pixels of the frame made small: of a frame of 2048
+    pixels 32 of its own.
+
+    Args:
+        frame_hw: Of the camera (height, width).
+        tolerance: In grey levels.
+        contrast: By how many levels the spot differs from what was there.
+
+    Returns:
+        Side of a square in pixels of the frame. Infinite where the contrast is within the tolerance.
+    """
+    if contrast <= tolerance:
+        return math.inf
+    longest, shrunk = max(frame_hw), 1
+    while longest >= 2 * _LONGEST_SIDE:
+        longest, shrunk = longest // 2, 2 * shrunk
+    return shrunk * _BLOCK * math.sqrt(tolerance / contrast)
 
 
 def tolerance_from(frames: Sequence[Frame]) -> float:
@@ -97,8 +121,10 @@ class UnchangedFrames:
     tolerance anywhere (:func:`largest_change`), if the detector has learned or its threshold was changed
     since, or if the last result was degraded by a latency budget.
 
-    What it may miss is a defect that appears on a part at rest and changes no block by more than the
-    tolerance. A part that was put down anew differs by far more than that.
+    What it may miss is whatever changes no block by more than the tolerance: a small or faint defect on a
+    part at rest (:func:`smallest_spot` says how small, which grows with the frame), and in principle another
+    part that lies exactly where the last one lay. Where something says that there is another part, a trigger
+    say, call :meth:`forget`.
 
     Example:
         >>> look = UnchangedFrames(detector, tolerance=2.0)   # doctest: +SKIP
@@ -116,7 +142,7 @@ class UnchangedFrames:
                 :func:`tolerance_from`.
 
         Raises:
-            EdgeadError: The tolerance is no number from 0 to 8.
+            EdgeadError: The tolerance is no number from 0 to 6.
         """
         if not 0 <= tolerance <= _MOST_NOISE:
             raise EdgeadError(
@@ -160,7 +186,7 @@ class UnchangedFrames:
         return result
 
     def forget(self) -> None:
-        """Inspect the next frame whatever it shows, as after the part was changed."""
+        """Inspect the next frame whatever it shows: to be called when another part lies there."""
         self._last = None
 
 

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from edgead_runtime import Detector
 from edgead_runtime.errors import EdgeadError, FrameSizeError, PictureError
-from edgead_runtime.unchanged import UnchangedFrames, largest_change, small_frame, tolerance_from
+from edgead_runtime.unchanged import (
+    UnchangedFrames,
+    largest_change,
+    small_frame,
+    smallest_spot,
+    tolerance_from,
+)
 
 
 def noisy(frame, seed, sigma=1.5):
@@ -90,7 +96,7 @@ def test_a_frame_that_cannot_be_inspected_leaves_nothing_to_repeat(look, part):
 def test_a_change_of_size_is_a_change(mini_encoder, good_frames, quick):
     detector = Detector.enroll(mini_encoder, good_frames[:3], recipe=quick)
     detector.any_size = True
-    look = UnchangedFrames(detector, tolerance=8)
+    look = UnchangedFrames(detector, tolerance=4)
     look(good_frames[0])
     assert not look(np.ascontiguousarray(good_frames[0][:, :150])).repeated
 
@@ -99,14 +105,14 @@ def test_noise_is_measured(part):
     frames = [noisy(part(7), seed) for seed in range(6)]
     tolerance = tolerance_from(frames)
     small = [small_frame(frame) for frame in frames]
-    assert max(largest_change(small[1], other) for other in small) < tolerance < 8
+    assert max(largest_change(small[1], other) for other in small) < tolerance <= 6
     with pytest.raises(PictureError, match="at least three"):
         tolerance_from(frames[:2])
     with pytest.raises(PictureError, match="not at rest"):
         tolerance_from([*frames, 255 - frames[0]])
 
 
-@pytest.mark.parametrize("tolerance", [-1, 9, float("nan")])
+@pytest.mark.parametrize("tolerance", [-1, 6.5, float("nan")])
 def test_a_tolerance_that_makes_no_sense(detector, tolerance):
     with pytest.raises(EdgeadError, match="tolerance"):
         UnchangedFrames(detector, tolerance=tolerance)
@@ -122,3 +128,31 @@ def test_frames_of_any_size_are_made_small(shape, small):
     assert made.shape == (*small, 3)
     assert made.min() == made.max() == 77
     assert not np.shares_memory(made, frame)
+
+
+@pytest.mark.parametrize("side", [300, 1100, 2048])
+@pytest.mark.parametrize(("tolerance", "contrast"), [(2.0, 120), (4.0, 40)])
+def test_how_small_a_spot_is_noticed(side, tolerance, contrast):
+    still = np.full((side, side, 3), 120, dtype=np.uint8)
+    expected = smallest_spot((side, side), tolerance, contrast)
+
+    def change(size):
+        spotted = still.copy()
+        place = side // 2 + 3
+        spotted[place : place + size, place : place + size] -= np.uint8(contrast)
+        return largest_change(small_frame(still), small_frame(spotted))
+
+    assert change(int(1.35 * expected) + 1) > tolerance
+    assert change(int(0.75 * expected)) <= tolerance
+    assert smallest_spot((side, side), tolerance, tolerance) == np.inf
+
+
+def test_whoever_knows_of_another_part_says_so(detector, good_frames):
+    """Parts that are alike may differ by less than a tolerance that a noisy camera needs."""
+    one, other = good_frames[0], good_frames[0].copy()
+    other[40:80, 40:80] += 5
+    look = UnchangedFrames(detector, tolerance=6)
+    look(one)
+    assert look(other).repeated
+    look.forget()
+    assert not look(other).repeated
