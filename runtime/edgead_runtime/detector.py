@@ -151,7 +151,8 @@ class Detector:
             pipeline = Pipeline(loaded, chosen, decide_mask(loaded, chosen, as_taken, (height, width)))
             memory = fill_memory(pipeline, pictures, as_taken, progress)
             calibration = calibrate_memory(pipeline, memory, held_out, false_alarm_rate, progress)
-        detector = cls(pipeline, memory.condensed, calibration, owns_encoder=owned)
+        # Never a subclass: those are made of several detectors, and come from `load`.
+        detector = Detector(pipeline, memory.condensed, calibration, owns_encoder=owned)
         if threshold is not None:
             detector.set_threshold(threshold)
         return detector
@@ -226,7 +227,7 @@ class Detector:
             detector._tuning = StoredTuning.of(bundle)
         folder = detector.encoder.bundle.root if isinstance(encoder, Encoder) else encoder
         detector._loaded_by = functools.partial(
-            cls.load,
+            Detector.load,
             path.resolve(),
             encoder=None if folder is None else Path(folder).resolve(),
             budget_ms=budget_ms,
@@ -268,7 +269,7 @@ class Detector:
             references = load_references(bundle, loaded, recipe, path)
             memory = Memory(references, recipe, load_coreset(bundle, references, path))
             memory, choice = choose_index(pipeline, memory, index, threads)
-            return cls(
+            return Detector(
                 pipeline,
                 memory,
                 bundle.manifest.calibration,

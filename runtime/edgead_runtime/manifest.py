@@ -393,7 +393,7 @@ class DetectorManifest(_Record, frozen=True, kw_only=True):
     """A layer each; empty where all patches are kept."""
     members: dict[str, Member]
     tuning: Tuning | None = None
-    """For a latency budget; a reader that does not know it runs the full setting."""
+    """For a latency budget; ``None`` in what was written before there was one."""
 
 
 class _Head(msgspec.Struct):

@@ -19,7 +19,7 @@ from edgead_runtime.enrollment import (
     fill_memory,
     ignore_progress,
 )
-from edgead_runtime.errors import EncoderMismatchError
+from edgead_runtime.errors import EncoderMismatchError, EnrollmentError
 from edgead_runtime.images import Picture
 from edgead_runtime.leading import Companion
 from edgead_runtime.manifest import Calibration, EncoderManifest, MaskDecision
@@ -95,6 +95,11 @@ def enroll_like(
     # Like for like, whatever the detector's own threshold came from.
     ours = calibrate_memory(pipeline, memory, progress=progress)
     theirs = calibrate_memory(full._pipeline, full_memory)
+    if min(ours.threshold, ours.pixel_threshold, theirs.threshold, theirs.pixel_threshold) <= 0:
+        raise EnrollmentError(
+            "to one of the encoders the good pictures are all the same, so thresholds have no proportion",
+            "Enrol with pictures of different parts, or without the other encoder.",
+        )
     scale = ours.threshold / theirs.threshold
     map_scale = ours.pixel_threshold / theirs.pixel_threshold
     detector = Detector(pipeline, memory.condensed, ours, any_size=True)

@@ -8,7 +8,7 @@ import zipfile
 import msgspec
 import numpy as np
 import pytest
-from edgead_runtime import Detector, Encoder, get_recipe
+from edgead_runtime import Detector, Encoder, get_recipe, siblings
 from edgead_runtime.cascade import Band, CascadeDetector
 from edgead_runtime.errors import (
     BundleError,
@@ -600,6 +600,27 @@ def test_it_goes_to_another_process_by_its_path(tuned, good_frames, defective):
         detector.add_good(good_frames[5])
         with pytest.raises(EdgeadError, match="as it was loaded"):
             pickle.dumps(detector)
+
+
+def test_what_is_made_of_several_detectors_is_no_other_kind_to_load(tuned, small_encoder, good_frames, quick):
+    for kind in (TieredDetector, CascadeDetector):
+        with kind.load(tuned, threads=1) as plain:
+            assert type(plain) is Detector
+        with kind.load(tuned, budget_ms=1e6, threads=1) as tiered:
+            assert type(tiered) is TieredDetector
+            pickle.loads(pickle.dumps(tiered)).close()
+        assert type(kind.enroll(small_encoder, good_frames[:3], recipe=quick)) is Detector
+
+
+def test_pictures_that_are_the_same_to_an_encoder_have_no_proportion(full, small_encoder, monkeypatch):
+    calibrate = siblings.calibrate_memory
+
+    def nothing_between(*arguments, **options):
+        return msgspec.structs.replace(calibrate(*arguments, **options), pixel_threshold=0.0)
+
+    monkeypatch.setattr(siblings, "calibrate_memory", nothing_between)
+    with pytest.raises(EnrollmentError, match="proportion"):
+        enroll_like(full, small_encoder)
 
 
 def test_closing_closes_every_encoder(tuned, good_frames):
