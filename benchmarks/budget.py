@@ -3,9 +3,9 @@
     edgead tune part.edgead --budget 100 --encoder SMALL
     python -m benchmarks.budget part.edgead --budget 100 --frames 400
 
-Three phases of as many frames each: alone, beside processes that keep every core busy, alone again. The full
-setting without a budget goes through the same phases first. Each runs in a process of its own, which also
-says what it took of memory.
+Three phases of as many frames each: alone, beside processes that keep every core busy, alone again, with the
+budget and without one. Each runs in a process of its own, which also says what it took of memory, and they
+take turns: half of the frames one way round, half the other, so that a slow minute hits neither alone.
 """
 
 from __future__ import annotations
@@ -86,6 +86,19 @@ def _phase(detector: Any, frames: list[Any], count: int) -> dict[str, Any]:
     return {"times_ms": times, "degraded": degraded / count, "missed": missed / count}
 
 
+def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two halves of a run; loading and memory are those of the first."""
+    phases = {
+        name: {
+            "times_ms": found["times_ms"] + other["phases"][name]["times_ms"],
+            "degraded": (found["degraded"] + other["phases"][name]["degraded"]) / 2,
+            "missed": (found["missed"] + other["phases"][name]["missed"]) / 2,
+        }
+        for name, found in one["phases"].items()
+    }
+    return {**one, "phases": phases, "switches": one["switches"] + other["switches"]}
+
+
 def _rows(name: str, ran: dict[str, Any], budget: float) -> list[list[object]]:
     rows = []
     for phase, found in ran["phases"].items():
@@ -112,13 +125,19 @@ def main() -> None:
     if options.job:
         print(json.dumps(_run(json.loads(options.job))))
         return
-    job = {"detector": str(options.detector), "frames": options.frames, "processes": options.processes}
-    ran = {}
-    for name, budget in (("no budget", None), ("budget", options.budget)):
-        text = json.dumps({**job, "budget": budget})
-        command = [sys.executable, "-m", "benchmarks.budget", job["detector"], "--budget", "1", "--job", text]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        ran[name] = json.loads(done.stdout.splitlines()[-1])
+    half = {
+        "detector": str(options.detector),
+        "frames": max(1, options.frames // 2),
+        "processes": options.processes,
+    }
+    ways = {"no budget": None, "budget": options.budget}
+    halves: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+    for name in (*ways, *reversed(ways)):
+        text = json.dumps({**half, "budget": ways[name]})
+        command = [sys.executable, "-m", "benchmarks.budget", str(options.detector), "--budget", "1"]
+        done = subprocess.run([*command, "--job", text], capture_output=True, text=True, check=True)
+        halves[name].append(json.loads(done.stdout.splitlines()[-1]))
+    ran = {name: _together(*both) for name, both in halves.items()}
     header = ["", "phase", "p50 (ms)", "p99", "later than the budget", "degraded", "said to be missed"]
     rows = [row for name, each in ran.items() for row in _rows(name, each, options.budget)]
     facts = [
