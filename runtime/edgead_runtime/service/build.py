@@ -80,11 +80,14 @@ def _camera(
     fingerprint = bundle.manifest.fingerprint()
     if fingerprint not in encoders:
         encoders[fingerprint] = stack.enter_context(Encoder.load(bundle, **options))
-    detector = Detector.load(
-        path,
-        encoder=encoders[fingerprint],
-        any_size=table.any_size,
-        budget_ms=table.budget_ms,
+    # Closed as well: the encoder is shared and stays, but settings for a budget bring their own.
+    detector = stack.enter_context(
+        Detector.load(
+            path,
+            encoder=encoders[fingerprint],
+            any_size=table.any_size,
+            budget_ms=table.budget_ms,
+        )
     )
     if table.threshold is not None:
         detector.set_threshold(table.threshold)

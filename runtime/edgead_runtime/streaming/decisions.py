@@ -182,7 +182,10 @@ class Decider(Generic[T]):
 
 
 def _worse(reading: Reading[T], than: Reading[T]) -> bool:
-    """Farther above its threshold; a score that is no number is as bad as can be."""
+    """More times its threshold; a score that is no number is as bad as can be."""
     if math.isnan(than.score) or math.isnan(reading.score):
         return math.isnan(reading.score) and not math.isnan(than.score)
-    return reading.score - reading.threshold > than.score - than.threshold
+    # In times the threshold, since two settings of a budget have scores in units of their own; and multiplied
+    # out, since a threshold may be 0.
+    here, there = reading.score * than.threshold, than.score * reading.threshold
+    return here > there if here != there else reading.score > than.score

@@ -162,3 +162,14 @@ def test_too_small_an_area_is_no_hit_and_yet_not_calm():
 @pytest.mark.parametrize("score", [math.nan, math.inf])
 def test_a_score_that_is_no_number_is_a_hit(score):
     assert [e.change for e in Decider(Rules()).observe(0, Reading(score, 0.5, None))] == [Change.OPENED]
+
+
+def test_the_worst_frame_is_told_by_times_the_threshold():
+    """A budget's settings have scores in units of their own."""
+    decider = Decider(Rules(hits=1, window=1))
+    readings = [Reading(0.9, 0.5, evidence="full"), Reading(0.3, 0.1, evidence="small")]
+    readings.append(Reading(1.2, 1.0, evidence="another"))
+    for now, reading in enumerate(readings):
+        decider.observe(float(now), reading)
+    assert decider.open.worst.evidence == "small"
+    assert decider.finish(9.0, "the end")[0].worst.evidence == "small"
