@@ -176,7 +176,7 @@ class Encoder:
 
         Raises:
             RecipeError: The encoder has no such layer.
-            BundleError: The features are not all finite numbers.
+            BundleError: The features or the attention are not all finite numbers.
         """
         features = self.feature_outputs(layers)
         wanted = self.output_names(features)
@@ -223,18 +223,15 @@ class Encoder:
         """Patch features (and attention, where the encoder has it) among the outputs of a run.
 
         Raises:
-            BundleError: The features are not all finite numbers.
+            BundleError: The features or the attention are not all finite numbers.
         """
         tokens = tuple(outputs[feature.name][0].astype(np.float32, copy=False) for feature in features)
         self.check_finite(*tokens)
-        attention = self.manifest.attention
-        return PatchFeatures(
-            layers=tokens,
-            grid=self.manifest.grid,
-            attention=None
-            if attention is None
-            else outputs[attention.name][0].astype(np.float32, copy=False),
-        )
+        attention = None
+        if self.manifest.attention is not None:
+            attention = outputs[self.manifest.attention.name][0].astype(np.float32, copy=False)
+            self.check_finite(attention)  # a mask of it would hide every patch
+        return PatchFeatures(layers=tokens, grid=self.manifest.grid, attention=attention)
 
     def check_finite(self, *numbers: Array) -> None:
         """Refuse what a broken encoder says.

@@ -125,12 +125,14 @@ def attention_mask(attention: NDArray[np.float32], grid: tuple[int, int], *, thr
         threshold: On the scaled attention, in [0, 1).
 
     Returns:
-        ``[rows, columns]``; all true where all attention is equal [ours].
+        ``[rows, columns]``; all true where all attention is equal, or the mask would be empty [ours].
     """
     low, high = float(attention.min()), float(attention.max())
     if high <= low:
         return np.ones(grid, dtype=np.bool_)
-    return np.asarray((attention - low) / (high - low) > threshold, dtype=np.bool_).reshape(grid)
+    mask = np.asarray((attention - low) / (high - low) > threshold, dtype=np.bool_).reshape(grid)
+    # With an empty mask every distance is deleted, and every part is good.
+    return mask if mask.any() else np.ones(grid, dtype=np.bool_)
 
 
 def _above(component: NDArray[np.float32], threshold: float | None) -> Mask:

@@ -189,6 +189,11 @@ def _mask_faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
             f"mask_threshold {recipe.mask_threshold} is not a number",
             "Give one, or leave it out to have it chosen.",
         )
+    elif recipe.mask_threshold is not None and recipe.mask_from == "attention" and recipe.mask_threshold >= 1:
+        yield (
+            f"mask_threshold {recipe.mask_threshold} leaves nothing to inspect: attention is scaled to 0..1",
+            "Give a share below 1; the paper has 0.05.",
+        )
     if not all(0 <= share <= 1 for corner in recipe.mask_polygon for share in corner):
         yield (
             "a corner of mask_polygon is outside the frame",

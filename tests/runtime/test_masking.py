@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from edgead_runtime import Detector, Encoder
+from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.masking import (
     attention_mask,
     first_component,
@@ -286,3 +288,38 @@ def test_attention_is_scaled_before_it_is_compared():
     assert attention_mask(attention, (2, 2), threshold=0.05).tolist() == [[False, False], [True, True]]
     assert attention_mask(attention * 7, (2, 2), threshold=0.05).tolist() == [[False, False], [True, True]]
     assert attention_mask(np.full(4, 0.3, np.float32), (2, 2), threshold=0.05).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_attention_mask_is_never_empty(value):
+    attention = np.linspace(0, 1, 9, dtype=np.float32)
+    assert attention_mask(attention, (3, 3), threshold=1.0).all()
+    attention[3] = value
+    assert attention_mask(attention, (3, 3), threshold=0.05).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("fused", [False, True])
+def test_attention_that_is_no_number_is_refused(
+    fused, value, fused_two_layer_bundle, part, defective, quick, monkeypatch
+):
+    recipe = quick.with_(mask="on", mask_from="attention", layers=(2,))
+    with Encoder.load(fused_two_layer_bundle, engine="onnxruntime", fused=fused) as encoder:
+        detector = Detector.enroll(encoder, [part(0), part(1)], recipe=recipe)
+        run = encoder._engine.run
+
+        def broken(feeds, outputs=None):
+            found = run(feeds, outputs)
+            found["cls_attention"] = found["cls_attention"].copy()
+            found["cls_attention"][0, 0] = value
+            return found
+
+        monkeypatch.setattr(encoder._engine, "run", broken)
+        with pytest.raises(BundleError, match="not numbers"):
+            detector(defective.frame)
+
+
+def test_a_threshold_that_no_attention_is_above(quick):
+    with pytest.raises(RecipeError, match="nothing to inspect"):
+        quick.with_(mask="on", mask_from="attention", mask_threshold=1.0)
+    assert quick.with_(mask="on", mask_threshold=10.0).mask_threshold == 10
