@@ -27,13 +27,14 @@ def is_condensed(recipe: Recipe) -> bool:
 
 
 def condense(
-    references: Sequence[Reference], recipe: Recipe
+    references: Sequence[Reference], recipe: Recipe, shares: Sequence[float | None] = ()
 ) -> tuple[tuple[Reference, ...], tuple[CoresetRecord, ...]]:
     """Choose the patches that are kept, in each layer by itself.
 
     Args:
         references: With all their patches.
         recipe: Says how many, or how near what is left out must be.
+        shares: How many in each layer instead, from :func:`density`.
 
     Returns:
         The references with what is kept of them, and for each layer what that guarantees.
@@ -43,7 +44,8 @@ def condense(
     for layer in range(len(references[0].tokens)):
         banks = [reference.tokens[layer] for reference in references]
         rows = np.concatenate(banks)
-        cover = farthest_first(rows, count=_count(recipe, len(rows)), within=recipe.merge_within)
+        count = _share_of(shares[layer], len(rows)) if shares else _count(recipe, len(rows))
+        cover = farthest_first(rows, count=count, within=recipe.merge_within)
         starts = np.cumsum([0, *map(len, banks)])
         for index, (start, end) in enumerate(itertools.pairwise(starts)):
             inside = cover.chosen[(cover.chosen >= start) & (cover.chosen < end)]
@@ -53,6 +55,26 @@ def condense(
         _keeping(reference, of_layers) for reference, of_layers in zip(references, kept, strict=True)
     )
     return condensed, tuple(records)
+
+
+def density(
+    references: Sequence[Reference], records: Sequence[CoresetRecord], recipe: Recipe
+) -> tuple[float | None, ...]:
+    """Share of all patches that is kept in each layer; ``None`` where ``merge_within`` alone decides.
+
+    A coreset of fewer pictures is as dense as this one if it keeps the same share of them. With the same
+    number it would be denser, and everything nearer to it.
+
+    Args:
+        references: Condensed.
+        records: What there was, a layer each.
+        recipe: As at enrolment.
+    """
+    kept = [sum(len(reference.tokens[layer]) for reference in references) for layer in range(len(records))]
+    return tuple(
+        None if record.radius <= recipe.merge_within else min(1.0, rows / record.rows)
+        for rows, record in zip(kept, records, strict=True)
+    )
 
 
 def condense_added(
@@ -123,6 +145,10 @@ def _keeping(reference: Reference, chosen: Sequence[NDArray[np.int32]]) -> Refer
 
 def _is_bounded(recipe: Recipe) -> bool:
     return recipe.coreset != 1
+
+
+def _share_of(share: float | None, rows: int) -> int | None:
+    return None if share is None else max(1, round(share * rows))
 
 
 def _count(recipe: Recipe, rows: int) -> int | None:

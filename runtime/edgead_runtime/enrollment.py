@@ -166,7 +166,8 @@ def calibrate_memory(
     """Choose thresholds: from held-out good pictures, else leave-one-out, else a labelled guess.
 
     A coreset is chosen anew from the pictures that are not left out: without what a picture gave to it there
-    would be holes that no coreset of the others has, and scores too high.
+    would be holes that no coreset of the others has, and scores too high. It keeps the same share of them as
+    the bank does of all: with the same number of patches it would be denser than the bank, and scores too low.
 
     Args:
         pipeline: The method.
@@ -181,12 +182,12 @@ def calibrate_memory(
     """
     references = memory.references
     check_rate(len(held_out) or len(references), false_alarm_rate, held_out=bool(held_out))
+    bank = memory if memory.coreset else memory.condensed
     if held_out:
-        condensed = memory if memory.coreset else memory.condensed
         scores = []
         for done, picture in enumerate(held_out):
             progress("calibrate", done, len(held_out))
-            scores.append(pipeline.score_picture(picture.frame, condensed))
+            scores.append(pipeline.score_picture(picture.frame, bank))
         progress("calibrate", len(held_out), len(held_out))
         return calibrate(scores, "held-out", false_alarm_rate)
     if len(references) > 1:
@@ -195,7 +196,7 @@ def calibrate_memory(
         for group in left_out_together(len(references), memory.recipe):
             progress("calibrate", group[0], len(references))
             rest = [one for index, one in enumerate(whole.references) if index not in group]
-            others = whole.of(rest).condensed
+            others = whole.of(rest).condensed_like(bank)
             scores += [pipeline.score_reference(whole.references[index], others) for index in group]
         progress("calibrate", len(references), len(references))
         return calibrate(scores, "leave-one-out", false_alarm_rate)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime.bank import Layers, Reference
-from edgead_runtime.coreset import condense, condense_added, is_condensed
+from edgead_runtime.coreset import condense, condense_added, density, is_condensed
 from edgead_runtime.index import GrowingIndex, SearchIndex, create_index, nearest_distances
 from edgead_runtime.manifest import CoresetRecord
 from edgead_runtime.recipe import Recipe
@@ -70,6 +70,14 @@ class Memory:
         if not is_condensed(self.recipe):
             return self
         references, coreset = condense(self.references, self.recipe)
+        return replace(self.of(references), coreset=coreset)
+
+    def condensed_like(self, bank: Memory) -> Memory:
+        """With as large a share of the patches as another memory keeps; of one that has them all."""
+        if not bank.coreset:
+            return self
+        shares = density(bank.references, bank.coreset, self.recipe)
+        references, coreset = condense(self.references, self.recipe, shares)
         return replace(self.of(references), coreset=coreset)
 
     def adding(self, reference: Reference) -> Memory:

@@ -170,6 +170,31 @@ def test_thresholds_come_from_coresets_of_the_others(mini_encoder, part, recipe)
         assert score == pytest.approx(alone(frames[index]).score, abs=1e-6)
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_number_is_calibrated_as_the_share_that_it_is(mini_encoder, part, quick, count):
+    """Coresets of so many patches of fewer pictures would be denser than the bank."""
+    frames = [part(number) for number in range(count)]
+    by_number, by_share = (
+        Detector.enroll(mini_encoder, frames, recipe=quick.with_(coreset=keep))
+        for keep in (16, 16 / (64 * count))
+    )
+    assert by_number.rows == by_share.rows == 16
+    assert by_number.calibration == by_share.calibration
+
+
+def test_calibrating_again_takes_the_coreset_as_it_has_become(mini_encoder, part, quick):
+    """What was added was known already: the bank keeps a smaller share than it was enrolled with."""
+    detector = Detector.enroll(mini_encoder, [part(0), part(1)], recipe=quick.with_(coreset=0.25))
+    for number in range(2, 8):
+        detector.add_good(part(number))
+    share = detector.rows / detector.coreset[0].rows
+    assert share < 0.2
+    found = detector.recalibrate()
+    frames = [part(number) for number in range(8)]
+    expected = Detector.enroll(mini_encoder, frames, recipe=quick.with_(coreset=share))
+    assert found.normal_scores == pytest.approx(expected.calibration.normal_scores, abs=1e-6)
+
+
 def test_calibrating_again_encodes_the_pictures_again(mini_encoder, part, recipe, tmp_path):
     detector = Detector.enroll(mini_encoder, [part(number) for number in range(4)], recipe=recipe)
     before = detector.calibration

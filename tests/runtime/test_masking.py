@@ -290,6 +290,7 @@ def test_attention_is_scaled_before_it_is_compared():
     assert attention_mask(np.full(4, 0.3, np.float32), (2, 2), threshold=0.05).all()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_attention_mask_is_never_empty(value):
     attention = np.linspace(0, 1, 9, dtype=np.float32)
