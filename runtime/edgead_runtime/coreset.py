@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from edgead_runtime.bank import Reference
 from edgead_runtime.farthest_first import Matrix, farthest_first
 from edgead_runtime.manifest import CoresetRecord
 from edgead_runtime.recipe import Recipe
+from edgead_runtime.views import views_of
 
 _MOST_GROWTH = 2.0
 """Rows that a coreset may come to by adding, over those it was enrolled with."""
@@ -50,7 +52,14 @@ def condense(
         for index, (start, end) in enumerate(itertools.pairwise(starts)):
             inside = cover.chosen[(cover.chosen >= start) & (cover.chosen < end)]
             kept[index].append((inside - start).astype(np.int32))
-        records.append(CoresetRecord(rows=len(rows), chosen=len(cover.chosen), radius=cover.radius))
+        records.append(
+            CoresetRecord(
+                rows=len(rows),
+                chosen=len(cover.chosen),
+                radius=cover.radius,
+                enrolled_radius=cover.radius,
+            )
+        )
     condensed = tuple(
         _keeping(reference, of_layers) for reference, of_layers in zip(references, kept, strict=True)
     )
@@ -82,9 +91,10 @@ def condense_added(
 ) -> tuple[tuple[Reference, ...], tuple[CoresetRecord, ...]]:
     """Take in a good picture: what the coreset does not stand for yet is kept.
 
-    Where that makes more than twice the rows of enrolment, the radius grows and rows are dropped. What is
-    kept of a picture depends on those before it and not on those after, so that taking back the last one
-    leaves a coreset with the same guarantee.
+    Where that makes more than twice the rows of enrolment, the radius grows and rows of what was added are
+    dropped. The coreset of enrolment stays as it is, so that a part that was added by mistake and is taken
+    back leaves it whole. What is kept of a picture depends on those before it and not on those after, so that
+    taking back the last one leaves a coreset with the same guarantee.
 
     Args:
         references: Condensed.
@@ -93,6 +103,7 @@ def condense_added(
         recipe: As at enrolment.
     """
     everyone = (*references, added)
+    enrolled = sum(reference.added == "enrollment" for reference in references)
     is_thinned = False
     kept: list[list[NDArray[np.int32]]] = [[] for _ in everyone]
     changed = []
@@ -105,26 +116,60 @@ def condense_added(
         radius = max(record.radius, new.radius)
         if _is_bounded(recipe) and sum(map(len, chosen)) > _MOST_GROWTH * _size(record, recipe):
             is_thinned = True
-            chosen, wider = _thin(banks, within, int(_THINNED_TO * _size(record, recipe)))
+            later, wider = _thin(banks, enrolled, within, int(_THINNED_TO * _size(record, recipe)))
+            chosen[enrolled:] = later
             radius = record.radius + wider  # from a row to what stood for it, and on to what stands for that
         for index, inside in enumerate(chosen):
             kept[index].append(inside)
-        changed.append(CoresetRecord(rows=record.rows + len(banks[-1]), chosen=record.chosen, radius=radius))
+        changed.append(msgspec.structs.replace(record, rows=record.rows + len(banks[-1]), radius=radius))
     if not is_thinned:  # then who searches the others need not be told of them again
         return (*references, _keeping(added, kept[-1])), tuple(changed)
-    condensed = tuple(
-        _keeping(reference, of_layers) for reference, of_layers in zip(everyone, kept, strict=True)
+    thinned = tuple(
+        _keeping(reference, of_layers)
+        for reference, of_layers in zip(everyone[enrolled:], kept[enrolled:], strict=True)
     )
-    return condensed, tuple(changed)
+    return (*references[:enrolled], *thinned), tuple(changed)
 
 
-def _thin(banks: Sequence[Matrix], within: float, most: int) -> tuple[list[NDArray[np.int32]], float]:
-    """Rows of each bank that those before it do not stand for, by the first radius that is wide enough."""
+def taken_back(
+    references: Sequence[Reference], records: Sequence[CoresetRecord], recipe: Recipe
+) -> tuple[CoresetRecord, ...]:
+    """What a coreset guarantees after a good picture is taken back: of fewer patches, the same.
+
+    Where nothing is left that was added, that is what it guaranteed at enrolment.
+
+    Args:
+        references: Those that stay.
+        records: What it guaranteed before, a layer each.
+        recipe: As at enrolment.
+    """
+    views = len(views_of(recipe, None, references[0].frame_hw))
+    rows = sum(views * reference.patches for reference in references)
+    as_enrolled = all(reference.added == "enrollment" for reference in references)
+    return tuple(
+        msgspec.structs.replace(
+            record,
+            rows=rows,
+            radius=record.radius
+            if record.enrolled_radius is None or not as_enrolled
+            else record.enrolled_radius,
+        )
+        for record in records
+    )
+
+
+def _thin(
+    banks: Sequence[Matrix], enrolled: int, within: float, most: int
+) -> tuple[list[NDArray[np.int32]], float]:
+    """Rows of each bank that came after enrolment and that those before it do not stand for.
+
+    By the first radius that is wide enough: at the latest the one at which enrolment stands for everything.
+    """
     while True:
         within = max(within, 1e-3) * _WIDER
-        stand_ins = banks[0][:0]
+        stand_ins = np.concatenate(banks[:enrolled])
         chosen, radius = [], 0.0
-        for bank in banks:
+        for bank in banks[enrolled:]:
             cover = farthest_first(bank, within=within, known=stand_ins)
             chosen.append(cover.chosen)
             radius = max(radius, cover.radius)

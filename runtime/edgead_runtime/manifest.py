@@ -276,6 +276,8 @@ class CoresetRecord(_Record, frozen=True, kw_only=True):
     radius: Annotated[float, msgspec.Meta(ge=0)]
     """No patch differs from the nearest that is kept by a vector longer than this. So no cosine distance
     grows by more."""
+    enrolled_radius: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """What ``radius`` was at enrolment. ``None``: not known, or of a coreset that has been thinned since."""
 
 
 class Measured(_Record, frozen=True, kw_only=True):

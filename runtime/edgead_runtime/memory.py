@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime.bank import Layers, Reference
-from edgead_runtime.coreset import condense, condense_added, density, is_condensed
+from edgead_runtime.coreset import condense, condense_added, density, is_condensed, taken_back
 from edgead_runtime.index import GrowingIndex, SearchIndex, create_index, nearest_distances
 from edgead_runtime.manifest import CoresetRecord
 from edgead_runtime.recipe import Recipe
@@ -89,7 +89,10 @@ class Memory:
 
     def without(self, index: int) -> Memory:
         """With one good picture less: leaving it out for calibration, or taking it back."""
-        return self.of((*self.references[:index], *self.references[index + 1 :]))
+        rest = self.of((*self.references[:index], *self.references[index + 1 :]))
+        if not self.coreset:
+            return rest
+        return replace(rest, coreset=taken_back(rest.references, self.coreset, self.recipe))
 
     def distances(self, queries: Layers) -> Layers:
         """Distance of every patch to the good parts, in the recipe's scale.

@@ -217,12 +217,14 @@ def test_it_stays_bounded_as_good_parts_come_in(fused, fused_bundle, part, recip
         detector = Detector.enroll(encoder, [part(0), part(1)], recipe=recipe.with_(coreset=20))
         random = np.random.default_rng(0)
         all_rows = [Detector.enroll(encoder, [part(0), part(1)], recipe=recipe.with_(coreset=1))]
-        sizes = [detector.rows]
-        for _ in range(12):
-            odd = random.integers(0, 256, (160, 160, 3), dtype=np.uint8)
+        sizes, first_added = [detector.rows], []
+        for odder in range(1, 13):  # each of a sort of its own
+            noise = random.normal(0, 15 * odder, (160, 160, 3))
+            odd = np.clip(part(odder) + noise, 0, 255).astype(np.uint8)
             detector.add_good(odd)
             all_rows[0].add_good(odd)
             sizes.append(detector.rows)
+            first_added.append(len(detector.references[2].tokens[0]))
             (record,) = detector.coreset
             kept = [reference.tokens[0] for reference in detector.references]
             seen = np.concatenate([reference.tokens[0] for reference in all_rows[0].references])
@@ -230,7 +232,7 @@ def test_it_stays_bounded_as_good_parts_come_in(fused, fused_bundle, part, recip
             nearest = (seen @ np.concatenate(kept).T).max(axis=1)
             assert np.sqrt(2 * np.clip(1 - nearest, 0, 2)).max() <= record.radius + 1e-3
         assert max(sizes) <= 40
-        assert any(later < earlier for earlier, later in itertools.pairwise(sizes))  # thinned
+        assert any(later < earlier for earlier, later in itertools.pairwise(first_added))  # thinned
         probe = part(60)
         detector.save(tmp_path / "part.edgead")
         again = Detector.load(tmp_path / "part.edgead", encoder=encoder)
@@ -247,6 +249,44 @@ def test_it_stays_bounded_as_good_parts_come_in(fused, fused_bundle, part, recip
             [reference.tokens[0] for reference in detector.references],
         )
         assert detector(probe).patch_distances.ravel() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("keep", [12.0, 0.25])
+def test_a_mistake_that_is_taken_back_leaves_no_trace(mini_encoder, part, defective, quick, keep, tmp_path):
+    frames = [part(number) for number in range(4)]
+    detector = Detector.enroll(mini_encoder, frames, recipe=quick.with_(coreset=keep))
+    probes = [defective.frame, *(part(50 + number) for number in range(4))]
+    before = [detector(frame).score for frame in probes]
+    coreset, rows = detector.coreset, detector.rows
+    detector.add_good(np.random.default_rng(1).integers(0, 256, (160, 160, 3), dtype=np.uint8))
+    assert rows < detector.rows <= 2 * rows
+    detector.save(tmp_path / "part.edgead")
+    for one in (detector, load(tmp_path / "part.edgead", mini_encoder)):
+        one.undo()
+        assert [one(frame).score for frame in probes] == pytest.approx(before, abs=1e-7)
+        assert one.coreset == coreset
+        assert one.rows == rows
+
+
+def test_what_was_enrolled_is_never_thinned(mini_encoder, part, quick):
+    frames = [part(number) for number in range(2)]
+    detector = Detector.enroll(mini_encoder, frames, recipe=quick.with_(coreset=12))
+    enrolled = [reference.kept[0].tolist() for reference in detector.references]
+    random = np.random.default_rng(2)
+    for _ in range(5):
+        detector.add_good(random.integers(0, 256, (160, 160, 3), dtype=np.uint8))
+        assert [reference.kept[0].tolist() for reference in detector.references[:2]] == enrolled
+    assert detector.coreset[0].radius > detector.coreset[0].enrolled_radius
+
+
+def test_taking_back_forgets_the_patches_too(mini_encoder, part, quick):
+    detector = Detector.enroll(mini_encoder, [part(0), part(1)], recipe=quick.with_(coreset=0.5))
+    detector.add_good(part(2))
+    (kept,) = detector.coreset
+    for number in (10, 11, 12):
+        detector.add_good(part(number))
+        detector.undo()
+    assert detector.coreset[0].rows == kept.rows == 3 * 64
 
 
 def test_a_part_that_is_known_adds_next_to_nothing(mini_encoder, part, recipe):
