@@ -167,7 +167,7 @@ def calibrate_memory(
 
     A coreset is chosen anew from the pictures that are not left out: without what a picture gave to it there
     would be holes that no coreset of the others has, and scores too high. It keeps the same share of them as
-    the bank does of all: with the same number of patches it would be denser than the bank, and scores too low.
+    the bank does of all: with the same number of patches it would be denser, and scores too low.
 
     Args:
         pipeline: The method.

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ from edgead_runtime.errors import IndexUnavailableError, OutputError
 from edgead_runtime.files import write_atomic
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame
-from edgead_runtime.index import AUTO, EXACT, check_index, installed_indexes
+from edgead_runtime.index import AUTO, EXACT, INDEXES, check_index, installed_indexes
 from edgead_runtime.memory import Memory
 from edgead_runtime.pipeline import Pipeline, Thresholds, inspect
 from edgead_runtime.result import Result
@@ -120,8 +121,10 @@ def _choice(pipeline: Pipeline, memory: Memory, index: str, threads: int | None)
     if len(memory.references) < 2:
         return IndexChoice(EXACT, "with one good picture there is nothing to measure with")
     path, key = cache_dir() / REMEMBERED, _key(pipeline, memory, threads)
+    if not _probed(memory):
+        return IndexChoice(EXACT, "too few patches are left beside the good pictures to measure with")
     known = _read(path).get(key)
-    if known is None:
+    if known is None or not _makes_sense(known):
         measured = measure_indexes(pipeline, memory, installed_indexes(), threads)
         known = _Remembered(_best(measured), list(measured))
         _remember(path, key, known)
@@ -135,7 +138,7 @@ def measure_indexes(
 
     Args:
         pipeline: The method.
-        memory: At least two references.
+        memory: At least two references, that share its patches well enough for some to be left out.
         indexes: Names of :data:`edgead_runtime.index.INDEXES`.
         threads: See :func:`choose_index`.
 
@@ -204,10 +207,23 @@ def _measurement(
     )
 
 
-def _split(memory: Memory) -> tuple[list[Reference], Memory]:
-    """Some of the references, from all over the enrolment, and a memory of the others."""
+def _probed(memory: Memory) -> set[int]:
+    """Numbers of the references to measure with, from all over the enrolment.
+
+    The others keep at least half of the patches: of a coreset few references may have nearly all, and an
+    index over the rest would say nothing of one over the bank.
+    """
     count = len(memory.references)
+    rows = [len(reference.tokens[-1]) for reference in memory.references]
     chosen = {round(place) for place in np.linspace(0, count - 1, min(_PROBES, count // 2))}
+    while chosen and 2 * sum(rows[index] for index in chosen) > sum(rows):
+        chosen.remove(max(chosen, key=lambda index: rows[index]))
+    return chosen
+
+
+def _split(memory: Memory) -> tuple[list[Reference], Memory]:
+    """The references to measure with, and a memory of the others."""
+    chosen = _probed(memory)
     probes = [reference for index, reference in enumerate(memory.references) if index in chosen]
     return probes, memory.of([one for index, one in enumerate(memory.references) if index not in chosen])
 
@@ -251,14 +267,31 @@ def _key(pipeline: Pipeline, memory: Memory, threads: int | None) -> str:
         __version__,
         cpu_name(),
         f"{usable} {threads}",
-        *installed_indexes(),
+        *(f"{name} {_version(name)}" for name in installed_indexes()),
         pipeline.encoder.fingerprint,
         f"{pipeline.encoder.engine_name} {pipeline.encoder.frame_file is not None}",
         repr(pipeline.recipe),
-        repr(pipeline.mask),
+        f"{pipeline.mask!r} {pipeline.foreground_only}",
         *(f"{reference.digest} {len(reference.tokens[-1])}" for reference in memory.references),
     ]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def _version(index: str) -> str:
+    """Of the package that an index comes from."""
+    package = INDEXES[index].requires
+    if package is None:
+        return __version__
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # there without a record of how it was installed
+        return ""
+
+
+def _makes_sense(known: _Remembered) -> bool:
+    """Whether an entry says how this machine can search; a file can be valid and yet say nothing of use."""
+    names = {one.index for one in known.measured}
+    return {EXACT, known.index} <= names <= {EXACT, *installed_indexes()}
 
 
 def _read(path: Path) -> Mapping[str, _Remembered]:

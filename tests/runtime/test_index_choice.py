@@ -10,6 +10,7 @@ from edgead_runtime import Detector, Encoder, index_choice
 from edgead_runtime.errors import IndexUnavailableError
 from edgead_runtime.index import AUTO, EXACT, INDEXES, clusters, installed_indexes
 from edgead_runtime.index_choice import IndexMeasurement, choose_index
+from msgspec import to_builtins
 
 
 @pytest.fixture(params=list(INDEXES))
@@ -205,6 +206,61 @@ def test_one_reference_has_nothing_to_be_measured_with(mini_encoder, part, quick
     memory, choice = choose_index(detector._pipeline, detector._state.memory)
     assert choice.index == EXACT
     assert memory.is_exact
+
+
+@pytest.mark.parametrize("changes", [{"merge_within": 0.3}, {"coreset": 40}])
+def test_others_that_keep_next_to_nothing(mini_encoder, part, quick, tmp_path, cache, monkeypatch, changes):
+    """The picture that is added is all but the first one, and the coreset keeps next to nothing of it."""
+    detector = Detector.enroll(mini_encoder, [part(0)], recipe=quick.with_(**changes))
+    again = part(0)
+    again[0, 0, 0] ^= 1
+    detector.add_good(again)
+    assert len(detector.references[1].tokens[-1]) <= 2
+    detector.save(tmp_path / "part.edgead")
+    monkeypatch.setattr(index_choice, "EXACT_BELOW", 1)
+    found = load(tmp_path / "part.edgead", mini_encoder, AUTO)
+    assert found.index.index == EXACT
+    assert "too few patches" in found.index.reason
+
+
+def test_pictures_to_measure_with_leave_half_of_the_patches(mini_encoder, part, quick):
+    frames = [part(number) for number in range(6)]
+    whole = Detector.enroll(mini_encoder, frames, recipe=quick)
+    assert len(index_choice._probed(whole._state.memory)) == 3
+    detector = Detector.enroll(mini_encoder, frames, recipe=quick.with_(coreset=0.1))
+    rows = [len(reference.tokens[-1]) for reference in detector.references]
+    probed = index_choice._probed(detector._state.memory)
+    assert 0 < len(probed) <= 3
+    assert 2 * sum(rows[index] for index in probed) <= sum(rows)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"index": "exact", "measured": []},
+        {"index": "clusters", "measured": []},
+        {"index": "none such", "measured": ["exact", "none such"]},
+    ],
+)
+def test_a_remembered_choice_that_says_nothing(saved, mini_encoder, cache, monkeypatch, entry):
+    monkeypatch.setattr(index_choice, "EXACT_BELOW", 0)
+    monkeypatch.setattr(index_choice, "measure_indexes", lambda *_: (measurement(EXACT, 100),))
+    expected = load(saved, mini_encoder, AUTO).index
+    (key,) = json.loads(cache.read_text())
+    entry["measured"] = [to_builtins(measurement(name, 1)) for name in entry["measured"]]
+    cache.write_text(json.dumps({key: entry}))
+    assert load(saved, mini_encoder, AUTO).index == expected
+
+
+def test_what_else_a_measurement_depends_on(saved, mini_encoder, cache, monkeypatch):
+    monkeypatch.setattr(index_choice, "EXACT_BELOW", 0)
+    monkeypatch.setattr(index_choice, "measure_indexes", lambda *_: (measurement(EXACT, 100),))
+    load(saved, mini_encoder, AUTO)
+    Detector.load(saved, encoder=mini_encoder, foreground_only=False)
+    assert len(json.loads(cache.read_text())) == 2
+    monkeypatch.setattr(index_choice.metadata, "version", lambda _: "another")
+    load(saved, mini_encoder, AUTO)
+    assert len(json.loads(cache.read_text())) == (3 if "hnsw" in installed_indexes() else 2)
 
 
 def test_a_missed_neighbor_would_look_like_a_defect(saved, mini_encoder, part, misses, monkeypatch):

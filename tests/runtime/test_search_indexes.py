@@ -79,6 +79,13 @@ def test_most_of_the_nearest_are_found(name):
     assert create_index(name, [bank]).exact is (name == EXACT)
 
 
+def test_a_bank_without_a_row(name):
+    if name == EXACT:
+        pytest.skip("exact search refuses it")
+    queries = unit(np.random.default_rng(0), 3)
+    assert create_index(name, [queries[:0]]).nearest(queries).tolist() == [2, 2, 2]
+
+
 def test_a_bank_of_one_row_and_one_query(name):
     axis = np.eye(4, dtype=np.float32)
     assert create_index(name, [axis[:1]]).nearest(axis[:1]).tolist() == pytest.approx([0], abs=1e-6)

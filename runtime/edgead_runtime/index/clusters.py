@@ -45,6 +45,8 @@ class ClusterIndex:
 
     def _nearest(self, queries: Matrix) -> Matrix:
         best = np.full(len(queries), -np.inf, dtype=np.float32)
+        if not len(self.rows):
+            return np.full(len(queries), 2, dtype=np.float32)
         probes = min(_PROBES, len(self.centers))
         near = np.argpartition(queries @ self.centers.T, -probes, axis=1)[:, -probes:].ravel()
         # Query by query is a hundred thousand small products; cluster by cluster it is as many as clusters.
@@ -67,9 +69,11 @@ def build(banks: Sequence[Matrix], _threads: int | None = None) -> ClusterIndex:
     """Find clusters and sort the rows by them. The same banks give the same index.
 
     Args:
-        banks: L2-normalized ``[M_i, D]``.
+        banks: L2-normalized ``[M_i, D]``. Without a row everything is as far as can be.
     """
     rows = np.concatenate(banks)
+    if not len(rows):
+        return ClusterIndex(rows, rows, np.zeros(1, dtype=np.intp))
     clusters = max(1, len(rows) // ROWS_PER_CLUSTER)
     random = np.random.default_rng(0)
     sample = rows[np.sort(random.permutation(len(rows))[: clusters * _SAMPLE_PER_CLUSTER])]

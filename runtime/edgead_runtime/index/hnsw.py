@@ -30,6 +30,8 @@ class HnswIndex:
 
     def nearest(self, queries: Matrix) -> Matrix:
         """See :class:`edgead_runtime.index.SearchIndex`."""
+        if not self.graph.element_count:
+            return np.full(len(queries), 2, dtype=np.float32)
         # Its distance is 1 - cos in float32, of the row it found.
         _, distances = self.graph.knn_query(queries, k=1)
         return np.asarray(np.clip(distances[:, 0], 0, 2), dtype=np.float32)
