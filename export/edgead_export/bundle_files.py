@@ -8,15 +8,17 @@ from pathlib import Path
 
 import msgspec
 import onnx
+from edgead_runtime.errors import BundleError
 from edgead_runtime.files import sha256_bytes
 from edgead_runtime.frame_graph import block_rows_for
 from edgead_runtime.images import Picture
 from edgead_runtime.manifest import EncoderFile, EncoderManifest, FrameFile, Precision
 
+from edgead_export.errors import ParityError
 from edgead_export.frame_parity import FrameParity, compare_frame
 from edgead_export.fusing import fuse, fused_feature
 from edgead_export.parity import require_same_frame
-from edgead_export.precisions.offering import Offer
+from edgead_export.precisions.offering import Offer, Say
 from edgead_export.tracing import finish
 
 
@@ -51,11 +53,13 @@ class BundleFiles:
             )
         )
 
-    def add_offer(self, offer: Offer, *, fuse: bool) -> None:
-        """Add a precision that passed, with its frame graph where there are any.
+    def add_offer(self, offer: Offer, *, fuse: bool, note: Say) -> None:
+        """Add a precision that passed, with its frame graph where there are any and that agrees.
 
-        Raises:
-            ParityError: The frame graph does not agree with the stages.
+        Args:
+            offer: What was judged.
+            fuse: Whether there are frame graphs.
+            note: Told where the frame graph is left out.
         """
         if offer.model is None:  # the fp32 file, run in another way
             (reference,) = [file for file in self._files if file.precision == "fp32"]
@@ -63,8 +67,17 @@ class BundleFiles:
             self._files[self._files.index(reference)] = msgspec.structs.replace(reference, judged=judged)
         elif offer.passed:
             self.add(offer.precision, offer.data, offer.judged)
-            if fuse:
+            if not fuse:
+                return
+            try:
                 require_same_frame(self.add_frame(offer.precision, offer.model, offer.data))
+            except (ParityError, BundleError) as error:
+                left_out = self._frames.pop()
+                del self._contents[left_out.path]
+                note(
+                    f"In {offer.precision} detectors go by the stages: {error.problem}. "
+                    f"{left_out.path} is not written."
+                )
 
     def add_frame(self, precision: Precision, model: onnx.ModelProto, encoder: bytes) -> FrameParity:
         """Make and add the frame graph of an encoder; returns how it compares with the stages."""

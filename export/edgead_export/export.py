@@ -195,7 +195,7 @@ def build_bundle(
         offers = offer_all(others, offering, stage=stage, note=note)
         report = replace(report, gates=tuple(gate for offer in offers for gate in offer.reports))
     for offer in offers:
-        files.add_offer(offer, fuse=options.fuse)
+        files.add_offer(offer, fuse=options.fuse, note=note)
     stage("writing")
     manifest = files.write(folder)
     (folder / "parity.json").write_bytes(report.to_json())

@@ -7,18 +7,19 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+from edgead_export import bundle_files
 from edgead_export.encoder_module import PatchEncoder
-from edgead_export.errors import PrecisionError
+from edgead_export.errors import ParityError, PrecisionError
 from edgead_export.export import export_encoder
 from edgead_export.parity import parity_pictures
 from edgead_export.precisions import making, offering
-from edgead_export.precisions.half import to_half
+from edgead_export.precisions.half import LARGEST_SEEN, halved_tensors, to_half, wide_nodes
 from edgead_export.precisions.int8 import activation_scale, quantize_linears, weight_scales
 from edgead_export.precisions.linears import Constants, find_linears
 from edgead_export.precisions.making import Int8Attempt, int8_attempts
 from edgead_export.precisions.offering import GatePictures
 from edgead_export.precisions.smoothing import smooth
-from edgead_export.precisions.statistics import Activations, observe
+from edgead_export.precisions.statistics import Activations, largest, observe
 from edgead_export.tracing import trace
 from edgead_export.weights.loading import build_model
 from edgead_runtime import Encoder, EncoderBundle
@@ -67,6 +68,10 @@ def near(found, expected):
         float(np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name]))
         for name in expected
     )
+
+
+def infer(model):
+    return onnx.shape_inference.infer_shapes(model).graph
 
 
 def sources(model):
@@ -223,6 +228,96 @@ def test_a_weight_that_float16_does_not_hold_is_refused(traced):
     constants.write(name, constants.read(name) + 1e5)
     with pytest.raises(PrecisionError, match="float16"):
         to_half(bent)
+
+
+def _overflowing(model):
+    """With products of one layer that float16 does not hold, though its weights fit."""
+    bent = copied(model)
+    constants = Constants(bent)
+    linear = next(one for one in find_linears(bent) if one.name == "blocks.0.mlp.fc1")
+    weight = constants.read(linear.weight)
+    constants.write(linear.weight, weight * np.float32(6e4 / np.abs(weight).max()))
+    return bent
+
+
+def test_what_would_overflow_stays_in_fp32(traced):
+    model, size = traced
+    bent, inputs = _overflowing(model), inputs_of(size)
+    seen = largest(bent, halved_tensors(bent), inputs)
+    too_large = {name for name, value in seen.items() if not value <= LARGEST_SEEN}
+    assert max(seen.values()) > 65504  # in the file as it was made before, this is infinite on a GPU
+    made = to_half(bent, too_large)
+    onnx.checker.check_model(made, full_check=True)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in infer(made).value_info}
+    halves = [name for name, kind in kinds.items() if kind == TensorProto.FLOAT16]
+    names = [f"{name}/seen" for name in halves]
+    probe = copied(made)
+    for name, output in zip(halves, names, strict=True):
+        probe.graph.node.append(helper.make_node("Cast", [name], [output], to=TensorProto.FLOAT))
+        probe.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    found = run(probe, inputs[0])
+    assert max(float(np.abs(found[name]).max()) for name in names) <= LARGEST_SEEN * 1.01
+    assert near({name: found[name] for name in run(bent, inputs[0])}, run(bent, inputs[0])) < 0.01
+    kept = wide_nodes(bent, too_large)
+    assert 0 < len(kept) < len(bent.graph.node) / 2
+    assert wide_nodes(model, {n for n, v in largest(model, seen, inputs).items() if v > LARGEST_SEEN}) == ()
+
+
+def test_what_is_not_a_number_is_seen(traced):
+    model, size = traced
+    name = halved_tensors(model)[0]
+    inputs = inputs_of(size)
+    inputs[0]["image"][0, 0, 0, 0] = np.nan
+    assert np.isnan(largest(model, [name], inputs)[name])
+
+
+def test_the_export_says_which_nodes_would_overflow(tiny_export, monkeypatch):
+    _loosely(monkeypatch)
+    monkeypatch.setattr(offering, "LARGEST_SEEN", 4.0)
+    notes = []
+    outcome = export_encoder(tiny_export(resolution="56x84", precisions=("fp16",)), note=notes.append)
+    assert [file.precision for file in outcome.manifest.files] == ["fp32", "fp16"]
+    (said,) = [note for note in notes if "would overflow" in note]
+    assert "fp16" in said
+
+
+def _not_numbers(model, too_large=()):
+    made = to_half(model, too_large)
+    for tensor in made.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.nan, tensor.name))
+    return made
+
+
+@pytest.mark.parametrize("broken", ["every product overflows", "no numbers"])
+def test_a_precision_that_cannot_be_made_does_not_end_the_export(tiny_export, monkeypatch, broken):
+    _loosely(monkeypatch)
+    if broken == "no numbers":
+        monkeypatch.setattr(offering, "to_half", _not_numbers)
+    else:
+        monkeypatch.setattr(offering, "LARGEST_SEEN", 0.0)
+    notes = []
+    options = tiny_export(resolution="56x84", precisions=("fp16", "int8"))
+    outcome = export_encoder(options, note=notes.append)
+    assert [file.precision for file in outcome.manifest.files] == ["fp32", "int8"]
+    (said,) = [note for note in notes if "fp16 is not offered" in note]
+    assert "not written" in said
+
+
+def test_a_frame_graph_that_does_not_agree_does_not_end_the_export(tiny_export, monkeypatch):
+    _loosely(monkeypatch)
+
+    def refuse(frame):
+        raise ParityError("the frame graph does not agree with the stages", "")
+
+    monkeypatch.setattr(bundle_files, "require_same_frame", refuse)
+    notes = []
+    options = tiny_export(resolution="56x84", precisions=("fp16",), fuse=True)
+    outcome = export_encoder(options, note=notes.append)
+    assert [file.precision for file in outcome.manifest.files] == ["fp32", "fp16"]
+    assert [frame.precision for frame in outcome.manifest.frames] == ["fp32"]
+    assert not (options.out / "frame.fp16.onnx").exists()
+    assert any("go by the stages" in note for note in notes)
 
 
 def _loosely(monkeypatch):

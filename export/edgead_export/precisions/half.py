@@ -1,12 +1,15 @@
 """An fp16 file for GPUs: weights and products in float16, what is delicate in float32.
 
 LayerNormalization and Softmax are float32, and so is everything after the last product (the final LayerNorm,
-the features that come out): in a frame graph the search and the score follow in float32. Inputs and outputs
-stay float32, so that whoever runs the file need not know. The casts are nodes of the graph: strongly typed
-builders (TensorRT 10 and newer) do what the file says and nothing else.
+the features that come out): in a frame graph the search and the score follow in float32. So is every node
+that reads or gives what was seen to come near the largest float16. Inputs and outputs stay float32, so that
+whoever runs the file need not know. The casts are nodes of the graph: strongly typed builders (TensorRT 10
+and newer) do what the file says and nothing else.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 import onnx
@@ -18,20 +21,53 @@ from edgead_export.precisions.linears import Constants, drop_unused_constants
 WIDE_OPERATORS = frozenset({"LayerNormalization", "Softmax"})
 _PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
 _LARGEST = float(np.finfo(np.float16).max)
+LARGEST_SEEN = _LARGEST / 4
+"""On calibration pictures; others may give more."""
 
 
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+def halved_tensors(model: onnx.ModelProto) -> list[str]:
+    """The tensors of an fp32 graph that are float16 in :func:`to_half`, without the constants."""
+    halves = _Halving(model)
+    return list(
+        dict.fromkeys(
+            name
+            for node in model.graph.node
+            if not halves.is_wide(node)
+            for name in (*node.input, *node.output)
+            if halves.is_computed(name)
+        )
+    )
+
+
+def wide_nodes(model: onnx.ModelProto, too_large: Collection[str]) -> tuple[str, ...]:
+    """Names of the nodes that stay in float32 for the sake of these tensors alone."""
+    halves = _Halving(model)
+    return tuple(
+        node.name or node.output[0]
+        for node in model.graph.node
+        if not halves.is_wide(node) and not set(too_large).isdisjoint((*node.input, *node.output))
+    )
+
+
+def to_half(model: onnx.ModelProto, too_large: Collection[str] = ()) -> onnx.ModelProto:
     """The graph with explicit float16; see above.
 
     Args:
         model: The fp32 graph; not changed.
+        too_large: Tensors that float16 might not hold: the nodes that read or give them stay in float32.
 
     Raises:
-        PrecisionError: A weight does not fit into float16.
+        PrecisionError: A weight does not fit into float16, or no product is left in it.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    halves = _Halving(made)
+    halves = _Halving(made, too_large)
+    if all(halves.is_wide(node) for node in made.graph.node if node.op_type in _PRODUCTS):
+        raise PrecisionError(
+            f"every product of this encoder comes to values above {LARGEST_SEEN:.0f}, too near to what "
+            "float16 holds",
+            "Export without fp16.",
+        )
     nodes = halves.convert()
     del made.graph.node[:], made.graph.value_info[:]
     made.graph.node.extend(nodes)
@@ -42,8 +78,10 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 class _Halving:
     """One walk over the graph; each tensor is cast to the other type at most once."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, too_large: Collection[str] = ()) -> None:
         self._graph = model.graph
+        self._too_large = frozenset(too_large)
+        self._before_products = _before_products(model.graph)
         self._constants = Constants(model)
         self._floats = _float_tensors(model)
         self._type = {value.name: TensorProto.FLOAT for value in model.graph.input}
@@ -51,10 +89,21 @@ class _Halving:
         self._cast: dict[tuple[str, int], str] = {}
         self._made: list[NodeProto] = []
 
+    def is_wide(self, node: NodeProto) -> bool:
+        """Whether a node of the fp32 graph stays in float32."""
+        return (
+            node.op_type in WIDE_OPERATORS
+            or node.output[0] not in self._before_products
+            or not self._too_large.isdisjoint((*node.input, *node.output))
+        )
+
+    def is_computed(self, name: str) -> bool:
+        """Whether it is a float tensor and no constant."""
+        return name in self._floats and name not in self._constants
+
     def convert(self) -> list[NodeProto]:
-        before_products = _before_products(self._graph)
         for original in self._graph.node:
-            wide = original.op_type in WIDE_OPERATORS or original.output[0] not in before_products
+            wide = self.is_wide(original)
             wanted = TensorProto.FLOAT if wide else TensorProto.FLOAT16
             node = NodeProto()
             node.CopyFrom(original)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
 import msgspec
@@ -12,15 +12,17 @@ from edgead_runtime.agreement import Gate, GateReport, LabelledPictures, Scene, 
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.engines import BF16, Array
-from edgead_runtime.errors import EngineUnavailableError
+from edgead_runtime.errors import BundleError, EngineUnavailableError
 from edgead_runtime.files import sha256_bytes
 from edgead_runtime.images import Picture
 from edgead_runtime.manifest import EncoderFile, EncoderManifest, Precision
 from edgead_runtime.preprocess import Preprocessor
 from edgead_runtime.scenes import scenes_of_one_part, scenes_of_unrelated
 
-from edgead_export.precisions.half import to_half
+from edgead_export.errors import PrecisionError
+from edgead_export.precisions.half import LARGEST_SEEN, halved_tensors, to_half, wide_nodes
 from edgead_export.precisions.making import int8_attempts
+from edgead_export.precisions.statistics import largest
 
 Say = Callable[[str], None]
 Finish = Callable[[onnx.ModelProto], bytes]
@@ -72,7 +74,7 @@ class Offer:
     worst: WorstScene | None
     judged: dict[str, bool]
     kept: tuple[str, ...] = ()
-    """Layers of an int8 file that stay in fp32."""
+    """Layers of an int8 file, or nodes of an fp16 one, that stay in fp32."""
 
     @property
     def passed(self) -> bool:
@@ -105,10 +107,22 @@ class Offering:
             return self._make_int8()
         if precision == "bf16":
             return self._judge_bf16()
-        model = to_half(self.model)
+        return self._make_fp16()
+
+    def _make_fp16(self) -> Offer:
+        """The fp16 file without what overflows on a GPU.
+
+        The gate cannot see that: ONNX Runtime computes float16 on a CPU in float32 wherever it has no kernel,
+        and what is too large for float16 goes through.
+        """
+        seen = largest(self.model, halved_tensors(self.model), list(self._inputs()))
+        # Not above: so that what is not a number is too large as well.
+        too_large = {name for name, value in seen.items() if not value <= LARGEST_SEEN}
+        model = to_half(self.model, too_large)
         data = self.finish(model)
         report, worst = self._judge("fp16", data, _PORTABLE)
-        return Offer("fp16", model, data, (report,), worst, {_PORTABLE: report.passed})
+        kept = wide_nodes(self.model, too_large)
+        return Offer("fp16", model, data, (report,), worst, {_PORTABLE: report.passed}, kept)
 
     def _make_int8(self) -> Offer:
         """The int8 file with the fewest layers in fp32 that passes in every installed engine.
@@ -133,18 +147,22 @@ class Offering:
         return passed[0] if passed else tried[-1]
 
     def _judge_elsewhere(self, offer: Offer) -> Offer:
-        report, _ = self._judge("int8", offer.data, _OTHER)
-        return _with_report(offer, report, _OTHER)
+        return self._judge_too(offer, _OTHER)
 
     def _judge_rest_in_bf16(self, offer: Offer) -> Offer:
         if find_spec(_OTHER) is None:
             return offer
-        way = _OTHER + BF16
         try:
-            report, _ = self._judge("int8", offer.data, way)
+            return self._judge_too(offer, _OTHER + BF16)
         except EngineUnavailableError:
             return offer  # this processor has none
-        return _with_report(offer, report, way)
+
+    def _judge_too(self, offer: Offer, way: str) -> Offer:
+        try:
+            report, _ = self._judge("int8", offer.data, way)
+        except BundleError:  # no numbers: it fails in this way, and may be good in the others
+            return replace(offer, judged={**offer.judged, way: False})
+        return replace(offer, reports=(*offer.reports, report), judged={**offer.judged, way: report.passed})
 
     def _judge_bf16(self) -> Offer:
         with self._load("bf16", b"", _OTHER) as encoder:
@@ -186,18 +204,6 @@ class Offering:
             yield {entry.name: preprocess(picture.frame)[None]}
 
 
-def _with_report(offer: Offer, report: GateReport, way: str) -> Offer:
-    return Offer(
-        offer.precision,
-        offer.model,
-        offer.data,
-        (*offer.reports, report),
-        offer.worst,
-        {**offer.judged, way: report.passed},
-        offer.kept,
-    )
-
-
 def offer_all(precisions: Sequence[Precision], offering: Offering, *, stage: Say, note: Say) -> list[Offer]:
     """Make and judge precisions; what fails, or cannot be judged here, is said and not offered.
 
@@ -212,12 +218,16 @@ def offer_all(precisions: Sequence[Precision], offering: Offering, *, stage: Say
         except EngineUnavailableError as error:
             note(f"{precision} cannot be judged here: {error.problem}. It was not recorded.")
             continue
+        except (PrecisionError, BundleError) as error:
+            note(f"{precision} is not offered: {error.problem}. The file is not written.")
+            continue
         found.append(offer)
         for report in offer.reports:
             if not report.passed:
                 note(_refusal(report, offer))
         if offer.passed and offer.kept:
-            note(f"Left in fp32 in the {precision} file, which does not pass else: {', '.join(offer.kept)}.")
+            why = "does not pass else" if precision == "int8" else "would overflow else"
+            note(f"Left in fp32 in the {precision} file, which {why}: {', '.join(offer.kept)}.")
     return found
 
 

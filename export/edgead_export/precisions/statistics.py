@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 Floats = NDArray[np.float32]
 _AXES = "edgead/statistics_axes"
+_REDUCTIONS = ("ReduceMin", "ReduceMax")
 
 
 @dataclass(frozen=True)
@@ -42,30 +43,67 @@ def observe(
         inputs: The graph's input for each picture.
     """
     wanted = list(dict.fromkeys(names))
+    found: dict[str, Activations] = {}
+    for feeds in _ranges(_probe(model, wanted, by_channel=True), wanted, inputs):
+        for name, seen in feeds.items():
+            before = found.get(name, seen)
+            found[name] = Activations(np.minimum(seen.low, before.low), np.maximum(seen.high, before.high))
+    return found
+
+
+def largest(
+    model: onnx.ModelProto, names: Sequence[str], inputs: Sequence[dict[str, Array]]
+) -> dict[str, float]:
+    """Run the graph on pictures and keep the largest absolute value of some tensors, NaN where one is NaN.
+
+    Args:
+        model: The fp32 graph; not changed.
+        names: Float tensors of any shape.
+        inputs: The graph's input for each picture.
+    """
+    wanted = list(dict.fromkeys(names))
+    found = dict.fromkeys(wanted, 0.0)
+    for ranges in _ranges(_probe(model, wanted, by_channel=False), wanted, inputs):
+        for name, seen in ranges.items():
+            found[name] = float(np.maximum(found[name], seen.magnitude))
+    return found
+
+
+def _probe(model: onnx.ModelProto, names: Sequence[str], *, by_channel: bool) -> onnx.ModelProto:
+    """The graph with nothing but the smallest and largest values of some tensors as outputs."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     by_attribute = next(entry.version for entry in model.opset_import if entry.domain == "") < 18
-    if not by_attribute:
+    if by_channel and not by_attribute:
         probe.graph.initializer.append(numpy_helper.from_array(np.array([0, 1], np.int64), _AXES))
     del probe.graph.output[:]
-    for name in wanted:
-        for operator in ("ReduceMin", "ReduceMax"):
+    for name in names:
+        for operator in _REDUCTIONS:
             output = f"edgead/{operator}/{name}"
-            probe.graph.node.append(
-                helper.make_node(operator, [name], [output], axes=[0, 1], keepdims=0)
-                if by_attribute
-                else helper.make_node(operator, [name, _AXES], [output], keepdims=0)
-            )
+            if not by_channel:
+                node = helper.make_node(operator, [name], [output], keepdims=0)
+            elif by_attribute:
+                node = helper.make_node(operator, [name], [output], axes=[0, 1], keepdims=0)
+            else:
+                node = helper.make_node(operator, [name, _AXES], [output], keepdims=0)
+            probe.graph.node.append(node)
             probe.graph.output.append(helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
-    found: dict[str, Activations] = {}
+    return probe
+
+
+def _ranges(
+    probe: onnx.ModelProto, names: Sequence[str], inputs: Sequence[dict[str, Array]]
+) -> Iterator[dict[str, Activations]]:
+    """What the probe gives for each picture."""
     with create_engine(probe.SerializeToString(), "onnxruntime", EngineOptions()) as engine:
         for feeds in inputs:
             outputs = engine.run(feeds)
-            for name in wanted:
-                low, high = (
-                    np.asarray(outputs[f"edgead/{operator}/{name}"], np.float32)
-                    for operator in ("ReduceMin", "ReduceMax")
+            yield {
+                name: Activations(
+                    *(
+                        np.asarray(outputs[f"edgead/{operator}/{name}"], np.float32)
+                        for operator in _REDUCTIONS
+                    )
                 )
-                before = found.get(name, Activations(low, high))
-                found[name] = Activations(np.minimum(low, before.low), np.maximum(high, before.high))
-    return found
+                for name in names
+            }
