@@ -100,7 +100,7 @@ def detect(
         if detector.index.measured:
             terminal.say(f"Index {detector.index.index}: {detector.index.reason}.")
         if budget is not None:
-            for note in detector.budget_notes:
+            for note in (*detector.encoder.remarks, *detector.budget_notes):
                 terminal.warn(note)
         if threshold is not None:
             detector.set_threshold(threshold)

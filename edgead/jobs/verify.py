@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 from edgead_runtime.agreement import Gate, GateReport, LabelledPictures
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
+from edgead_runtime.engines import BF16, ENGINES
+from edgead_runtime.errors import EngineUnavailableError
 from edgead_runtime.manifest import Precision
 from edgead_runtime.scenes import scenes_of_one_part, scenes_of_unrelated
 
 _REFERENCE_ENGINE = "onnxruntime"
+_IN_BF16 = "openvino"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a precision was seen to do here."""
+
+    reports: tuple[GateReport, ...]
+    """The engine asked for, and for int8 in OpenVINO also with the rest in bfloat16."""
+    passed: bool
+    """Whether every way passed that the bundle lets detectors take; it may have more than that."""
 
 
 def verify_encoder(
@@ -23,7 +36,7 @@ def verify_encoder(
     threads: int | None = None,
     good: Path | None = None,
     labelled: LabelledPictures | None = None,
-) -> GateReport:
+) -> Verification:
     """Compare a precision in an engine with fp32 in ONNX Runtime.
 
     Args:
@@ -46,16 +59,30 @@ def verify_encoder(
     scenes = scenes_of_unrelated(pictures) if good is None else scenes_of_one_part(pictures)
     with Encoder.load(bundle, engine=_REFERENCE_ENGINE, threads=threads, fused=False) as reference:
         gate = Gate(reference, scenes, labelled)
-    with Encoder.load(
-        _unjudged(bundle), engine=engine, threads=threads, precision=precision, fused=False
-    ) as candidate:
-        return gate.judge(candidate, precision)[0]
+    anew = _to_judge_anew(bundle)
+
+    def judge(way: str) -> GateReport:
+        with Encoder.load(anew, engine=way, threads=threads, precision=precision, fused=False) as candidate:
+            return gate.judge(candidate, precision)[0]
+
+    reports = [judge(engine)]
+    passed = reports[0].passed
+    in_bf16 = _IN_BF16 + BF16
+    if precision == "int8" and engine in ("auto", _IN_BF16):
+        try:
+            reports.append(judge(in_bf16))
+        except EngineUnavailableError:
+            pass  # neither is it for a detector
+        else:
+            passed &= reports[-1].passed or not bundle.manifest.file("int8").judged.get(in_bf16, False)
+    return Verification(tuple(reports), passed)
 
 
-def _unjudged(bundle: EncoderBundle) -> EncoderBundle:
-    """The bundle without what failed when it was exported: it is judged again."""
-    files = [
-        msgspec.structs.replace(file, judged={way: True for way, passed in file.judged.items() if passed})
-        for file in bundle.manifest.files
-    ]
+def _to_judge_anew(bundle: EncoderBundle) -> EncoderBundle:
+    """The bundle as if every engine were allowed: whatever the export found is judged again.
+
+    But for int8 with the rest in bfloat16, which is taken by its name, so that the way without is seen too.
+    """
+    judged = dict.fromkeys(ENGINES, True)
+    files = [msgspec.structs.replace(file, judged=judged) for file in bundle.manifest.files]
     return replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, files=files))

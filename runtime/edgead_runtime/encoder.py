@@ -72,6 +72,8 @@ class Encoder:
         """What the bundle says of the frame graph, where it is that which ``engine`` runs."""
         self.precision: Precision = "fp32"
         """What was asked for; :attr:`engine_name` says how it is computed."""
+        self.remarks: tuple[str, ...] = ()
+        """What a person should know of how far its precision can be trusted in this engine."""
         self._engine = engine
         self.preprocessor = Preprocessor(
             bundle.manifest.input, bundle.manifest.preprocess, bundle.manifest.patch_size
@@ -127,7 +129,7 @@ class Encoder:
             model = opened.read(plan.file)
             sample: dict[str, Array] = {entry.name: noise}
             loaded = cls(opened, create_engine(model, engine, options, sample, without=plan.without))
-            loaded.precision = precision
+            loaded.precision, loaded.remarks = precision, plan.remarks
             return loaded
         (searched,) = (feature.name for feature in manifest.features if feature.layer == frame_file.layer)
         options = replace(options, exact_after=(searched,))
@@ -135,7 +137,7 @@ class Encoder:
         sample = {frame_graph.FRAME: pixels, **_search_inputs(manifest, frame_file, blocks=_SAMPLE_BLOCKS)}
         model = opened.read(frame_file)
         loaded = cls(opened, create_engine(model, engine, options, sample, without=plan.without), frame_file)
-        loaded.precision = precision
+        loaded.precision, loaded.remarks = precision, plan.remarks
         return loaded
 
     @property

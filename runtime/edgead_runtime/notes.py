@@ -19,7 +19,7 @@ def enrollment_notes(
         layers: The layers that are used of it.
         references: The good pictures.
     """
-    notes = []
+    notes = list(encoder.remarks)
     sizes = sorted({reference.frame_hw for reference in references})
     if len(sizes) > 1:
         notes.append(

@@ -3,15 +3,19 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
 import onnx
 import pytest
 from drawn_parts import draw_part
 from edgead_export.precisions.half import to_half
-from edgead_runtime import EncoderBundle
+from edgead_runtime import Encoder, EncoderBundle
 from edgead_runtime.manifest import EncoderFile, encode_manifest
 from PIL import Image
+
+from edgead.jobs import verify
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,7 @@ def test_verify_says_what_was_compared(edgead, with_fp16, good, labelled):
     arguments = ("--precision", "fp16", "--engine", "onnxruntime", "--good", good, "--labelled", labelled)
     ran = edgead("verify", with_fp16[0], *arguments)
     assert ran.code == 0, ran.err
-    assert "inspects as fp32 does" in ran.out + ran.err
+    assert "inspects as fp32 does, in every way" in ran.out + ran.err
     ran = edgead("verify", with_fp16[0], *arguments, "--json", "--quiet")
     report = ran.summary["report"]
     assert report["passed"]
@@ -69,6 +73,35 @@ def test_verify_fails_what_inspects_otherwise(edgead, with_fp16, good):
     assert ran.code == 2
     assert "rank correlation" in ran.err
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("offered", [False, True])
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_verify_judges_the_rest_in_bf16_whatever_the_export_found(
+    encoder, with_fp16, monkeypatch, offered, spoiled
+):
+    """As if every processor had bfloat16. What is judged are an fp32 file and one that is spoiled."""
+    bundle, broken = EncoderBundle.open(encoder), EncoderBundle.open(with_fp16[1])
+    int8 = msgspec.structs.replace(
+        bundle.manifest.file("fp32"),
+        precision="int8",
+        judged={"onnxruntime": True, "openvino": True, "openvino+bf16": offered},
+    )
+    manifest = msgspec.structs.replace(bundle.manifest, files=[*bundle.manifest.files, int8])
+    loaded = []
+
+    def load(opened, *, engine, precision="fp32", **options):
+        loaded.append(engine)
+        if engine == "openvino+bf16" and spoiled:
+            return Encoder.load(broken, engine="onnxruntime", precision="fp16", **options)
+        return Encoder.load(opened, engine="onnxruntime", **options)
+
+    monkeypatch.setattr(verify, "Encoder", SimpleNamespace(load=load))
+    found = verify.verify_encoder(replace(bundle, manifest=manifest), "int8", engine="openvino")
+    assert loaded == ["onnxruntime", "openvino", "openvino+bf16"]
+    assert [report.passed for report in found.reports] == [True, not spoiled]
+    # A way that the bundle does not let detectors take may fail.
+    assert found.passed is not (offered and spoiled)
 
 
 def test_a_precision_that_is_not_there_is_refused(edgead, encoder, detector, pictures, tmp_path):

@@ -93,6 +93,38 @@ def test_what_did_not_pass_is_not_done(int8_bundle, judged, rest_in_bf16, withou
         assert plan_execution(changed, "bf16").without == ("openvino",)
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_auto_takes_no_engine_in_which_nobody_judged_it(int8_bundle, precision, monkeypatch):
+    manifest = EncoderBundle.open(int8_bundle).manifest
+    files = [
+        msgspec.structs.replace(file, judged={"onnxruntime": True}, precision=name)
+        for file, name in zip(manifest.files, ("fp32", precision), strict=True)
+    ]
+    changed = msgspec.structs.replace(manifest, files=files)
+    monkeypatch.delenv(PINNED, raising=False)
+    plan = plan_execution(changed, precision)
+    assert plan.without == ("openvino", "tensorrt", "tensorrt-rtx")
+    assert plan.remarks == ()
+    by_name = plan_execution(changed, precision, "openvino")
+    assert by_name.without == ()
+    assert "Nobody has judged" in by_name.remarks[0]
+    monkeypatch.setenv(PINNED, "openvino")
+    assert plan_execution(changed, precision) == by_name
+    assert plan_execution(changed, precision, "onnxruntime").remarks == ()
+    assert plan_execution(changed, "bf16").without == ()
+
+
+def test_what_runs_unjudged_says_so(two_layer_bundle, part, tmp_path, unpinned_engine):
+    bundle = with_int8(two_layer_bundle, tmp_path / "b", onnxruntime=True)
+    with Encoder.load(bundle, precision="int8", threads=1) as encoder:
+        assert encoder.engine_name == "onnxruntime/cpu/int8"
+        assert encoder.remarks == ()
+    with Encoder.load(bundle, precision="int8", threads=1, engine="openvino") as encoder:
+        detector = Detector.enroll(encoder, [part(0), part(1)])
+        assert detector.notes[: len(encoder.remarks)] == encoder.remarks
+        assert "in openvino" in encoder.remarks[0]
+
+
 def test_an_engine_is_left_out_by_name(sum_model, monkeypatch):
     monkeypatch.delenv(PINNED, raising=False)
     engine = create_engine(sum_model, "auto", EngineOptions(), without=("onnxruntime",))

@@ -31,6 +31,7 @@ __all__ = [
     "Uploaded",
     "create_engine",
     "default_device",
+    "pinned_or",
 ]
 
 BF16 = "+bf16"
@@ -78,11 +79,12 @@ ENGINES: dict[str, EngineSpec] = {
 
 def default_device(engine: str) -> Device:
     """Where an engine runs that is asked for by name and nothing else: ``cpu``, if it has that."""
-    spec = ENGINES.get(_pinned(engine))
+    spec = ENGINES.get(pinned_or(engine))
     return "cpu" if spec is None or "cpu" in spec.devices else spec.devices[0]
 
 
-def _pinned(engine: str) -> str:
+def pinned_or(engine: str) -> str:
+    """The engine's name, or what :data:`PINNED` says ``auto`` is."""
     return (os.environ.get(PINNED) or engine) if engine == "auto" else engine
 
 
@@ -111,7 +113,7 @@ def create_engine(
             asked for is not what would run. There is never a silent fallback.
     """
     options = options or EngineOptions()
-    engine = _pinned(engine)
+    engine = pinned_or(engine)
     base, rest_in_bf16 = engine.removesuffix(BF16), engine.endswith(BF16)
     if base != "auto" and base not in ENGINES:
         raise EngineUnavailableError(
