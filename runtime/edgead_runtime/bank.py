@@ -52,6 +52,15 @@ class Reference:
         moments = sum(part.total.nbytes + part.products.nbytes for part in self.moments)
         return sum(tokens.nbytes for tokens in self.tokens) + moments
 
+    def is_like(self, other: Reference) -> bool:
+        """Whether one of the same encoder and recipe is of the same picture, with as much of it kept."""
+        return (
+            (self.digest, self.picture.name, self.added) == (other.digest, other.picture.name, other.added)
+            and [tokens.shape for tokens in self.tokens] == [tokens.shape for tokens in other.tokens]
+            and len(self.kept) == len(other.kept)
+            and all(map(np.array_equal, self.kept, other.kept))
+        )
+
     @property
     def as_taken(self) -> Layers:
         """The patches of the picture as it was taken, ``[N, D]`` a layer.

@@ -424,8 +424,14 @@ class Detector:
     def _follow(self, leader: Detector) -> None:
         """Know what another detector of the same encoder knows."""
         with self._lock:
+            # What is the same stays this one's own, so that nothing is copied or built again for it.
             # Exactly: how the leader searches it is the leader's, and _change brings back this one's way.
-            self._change(memory=leader._state.memory.exactly(), calibration=leader._state.calibration)
+            own, memory = self._state.memory.references, leader._state.memory
+            references = [
+                own[place] if place < len(own) and own[place].is_like(one) else one
+                for place, one in enumerate(memory.references)
+            ]
+            self._change(memory=memory.of(references), calibration=leader._state.calibration)
 
     def undo(self) -> str:
         """Take back the last :meth:`add_good`, also of an earlier session.

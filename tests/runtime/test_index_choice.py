@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from edgead_runtime import Detector, Encoder, index_choice
+from edgead_runtime import Detector, Encoder, blocked_bank, index_choice
 from edgead_runtime.errors import IndexUnavailableError
 from edgead_runtime.index import AUTO, EXACT, INDEXES, clusters, installed_indexes
 from edgead_runtime.index_choice import IndexMeasurement, choose_index
@@ -138,6 +138,41 @@ def test_several_layers(two_layer_bundle, good_frames, defective, quick, tmp_pat
         other = load(tmp_path / "part.edgead", encoder, "clusters")
         for frame in (defective.frame, good_frames[0]):
             assert other(frame).score == pytest.approx(exact(frame).score, abs=1e-6)
+
+
+def test_who_follows_builds_nothing_that_it_has(saved, fused_bundle, part, defective, monkeypatch):
+    """Settings of a latency budget know what the full one knows; each searches in its own way."""
+    built = []
+    genuine, room = clusters.build, blocked_bank._Capacity.__init__
+    monkeypatch.setattr(clusters, "build", lambda *asked: built.append("index") or genuine(*asked))
+    monkeypatch.setattr(
+        blocked_bank._Capacity, "__init__", lambda *asked: built.append("bank") or room(*asked)
+    )
+    with Encoder.load(fused_bundle, engine="onnxruntime", threads=1) as encoder:
+        leader, by_graph, by_index = (load(saved, encoder, name) for name in (EXACT, EXACT, "clusters"))
+        followers = (by_graph, by_index)
+        before = leader(defective.frame).score
+        assert built == ["bank", "bank", "index"]
+
+        def follow():
+            for one in followers:
+                one._follow(leader)
+
+        follow()
+        leader.set_threshold(0.5)
+        follow()
+        assert [one.threshold for one in followers] == [0.5, 0.5]
+        assert built == ["bank", "bank", "index"]
+        leader.add_good(defective.frame)
+        follow()
+        assert "index" not in built[3:]
+        for one in followers:
+            assert one(defective.frame).score == pytest.approx(0, abs=1e-5)
+        leader.undo()
+        follow()
+        assert "index" not in built[3:]
+        for one in followers:
+            assert one(defective.frame).score == pytest.approx(before, abs=1e-5)
 
 
 # -- auto ------------------------------------------------------------------------------------------------
