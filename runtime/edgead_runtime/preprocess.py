@@ -179,10 +179,14 @@ def _bicubic_antialias(frame: Frame, size: tuple[int, int]) -> Frame:
 
 
 def _area(frame: Frame, size: tuple[int, int]) -> Frame:
-    # Averaging over areas is for shrinking alone: enlarged by it, pixels become squares.
-    shrinks = frame.shape[0] >= size[0] and frame.shape[1] >= size[1]
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(np.ascontiguousarray(frame), size[::-1], interpolation=way), dtype=np.uint8)
+    # Averaging over areas is for shrinking alone: enlarged by it, pixels become squares. And a cubic that
+    # shrinks skips pixels: where one side shrinks and the other grows, the one that shrinks goes first.
+    smaller = min(frame.shape[0], size[0]), min(frame.shape[1], size[1])
+    resized = np.ascontiguousarray(frame)
+    for step, way in ((smaller, cv2.INTER_AREA), (size, cv2.INTER_CUBIC)):
+        if resized.shape[:2] != step:
+            resized = np.asarray(cv2.resize(resized, step[::-1], interpolation=way), dtype=np.uint8)
+    return resized
 
 
 _SCALES: dict[Interpolation, Callable[[Frame, tuple[int, int]], Frame]] = {

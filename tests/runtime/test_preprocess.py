@@ -108,6 +108,14 @@ def test_area_averages_what_it_shrinks_and_does_not_enlarge_pixels_to_squares():
     assert len(np.unique(enlarged)) > 3
 
 
+def test_area_averages_a_side_that_shrinks_while_the_other_grows():
+    frame = np.random.default_rng(0).integers(0, 256, (20, 280, 3), dtype=np.uint8)
+    resized = _preprocessor((28, 28), "stretch", "area").resize(frame)
+    averaged = frame.reshape(20, 28, 10, 3).mean(axis=2)
+    expected = cv2.resize(averaged, (28, 28), interpolation=cv2.INTER_CUBIC)
+    assert np.abs(resized - expected).max() <= 2
+
+
 @pytest.mark.parametrize("side", [40, 64, 100, 230])
 def test_area_is_near_the_papers_resize(side):
     smooth = cv2.GaussianBlur(
