@@ -451,9 +451,18 @@ def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
             "Upgrade edgead-runtime, or write the bundle again with this version.",
         )
     try:
-        return msgspec.json.decode(data, type=manifest_type)
+        return msgspec.json.decode(_with_frames(data), type=manifest_type)
     except _UNREADABLE as error:
         raise BundleError(f"{where} is damaged ({error})", "Write the bundle again.") from error
+
+
+def _with_frames(data: bytes) -> bytes:
+    """A manifest from when an encoder had one frame graph at most, under ``frame``, as it is written now."""
+    if b'"frame"' not in data:
+        return data
+    fields = msgspec.json.decode(data)
+    one = fields.pop("frame", None)
+    return data if one is None or "frames" in fields else msgspec.json.encode({**fields, "frames": [one]})
 
 
 def encode_manifest(manifest: EncoderManifest | DetectorManifest) -> bytes:

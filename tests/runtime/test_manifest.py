@@ -279,6 +279,18 @@ def test_layers_and_attention(two_layer_bundle, part):
         assert min(timings.values()) >= 0
 
 
+def test_a_manifest_with_one_frame_graph_keeps_it(fused_bundle):
+    """As they were written before there was one for each precision."""
+    data = (fused_bundle / "manifest.json").read_bytes()
+    fields = json.loads(data)
+    (fields["frame"],) = fields.pop("frames")
+    older = decode_manifest(json.dumps(fields).encode(), EncoderManifest, "here")
+    assert older == decode_manifest(data, EncoderManifest, "here")
+    assert older.frame is not None
+    fields["frame"] = None
+    assert decode_manifest(json.dumps(fields).encode(), EncoderManifest, "here").frames == []
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_features_that_are_not_numbers_are_refused(mini_encoder, part, monkeypatch, value):
     """A score of NaN is above no threshold, so it would call every part good."""
