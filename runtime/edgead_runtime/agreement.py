@@ -11,6 +11,7 @@ one that the precision makes itself, since ``edgead enroll --precision`` exists.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -148,8 +149,7 @@ class Gate:
             found = _encode_scene(candidate, scene)
             for row, *maps in self._compare(scene.name, expected, found):
                 rows.append(row)
-                # Not above: so that what is not a number is the worst there is.
-                if not worst or not row.rank_correlation >= worst[-1].scene.rank_correlation:
+                if not worst or _is_worse(row.rank_correlation, worst[-1].scene.rank_correlation):
                     of_reference, of_candidate = (part.reshape(expected.query.grid) for part in maps)
                     worst.append(WorstScene(scene.query, row, of_reference, of_candidate))
             if expected.query.attention is not None and found.query.attention is not None:
@@ -196,6 +196,11 @@ class Gate:
             for read in labelled.pictures
         ]
         return auroc(scores, labelled.defective)
+
+
+def _is_worse(correlation: float, than: float) -> bool:
+    """Below it; what is not a number is the worst there is."""
+    return not math.isnan(than) and not correlation >= than
 
 
 def verdict(

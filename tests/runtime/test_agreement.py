@@ -140,3 +140,14 @@ def test_an_unrelated_picture_is_compared_with_another_view_of_itself(part):
     assert scene.bank[0].shape == scene.query.shape
     assert scene.bank[0].dtype == np.uint8
     assert not np.array_equal(scene.bank[0], scene.query)
+
+
+def test_the_worst_scene_is_one_that_is_no_number(mini_encoder, part, monkeypatch):
+    scenes = [Scene(str(number), (part(0),), part(number)) for number in range(1, 4)]
+    gate = Gate(mini_encoder, scenes)
+    found = iter([0.9, 0.8, NAN, 0.7, 0.6, 0.5])
+    monkeypatch.setattr("edgead_runtime.agreement.rank_correlation", lambda *_: next(found))
+    report, worst = gate.judge(mini_encoder, "int8")
+    assert np.isnan(worst.scene.rank_correlation)
+    assert worst.scene.scene == "2"
+    assert not report.passed
