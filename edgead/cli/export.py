@@ -127,6 +127,7 @@ def export(
 ) -> None:
     """Turn a backbone into an encoder bundle, and check that it computes what torch computes."""
     from edgead_export.backbones import get_backbone
+    from edgead_export.precisions.names import check_precisions
     from edgead_export.resolution import parse_resolution
 
     from edgead.jobs.bundle_folder import check_bundle_folder
@@ -141,14 +142,13 @@ def export(
     parse_resolution(res, spec.patch_size)
     if blocks:
         spec.check_layers(blocks)
+    precisions = check_precisions(parse_names(precision or []))
+    if calibrate is not None or labelled is not None:
+        check_judged(precisions)
     build = None if engine is None else _check_engine(engine, sm or [])
     truth = None if labelled is None else read_labelled(labelled)
     terminal.step("loading torch")
-    from edgead_export.export import ExportOptions, check_precisions, export_encoder
-
-    precisions = check_precisions(parse_names(precision or []))
-    if calibrate is not None or truth is not None:
-        check_judged(precisions)
+    from edgead_export.export import ExportOptions, export_encoder
 
     outcome = export_encoder(
         ExportOptions(

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from edgead_runtime.agreement import LabelledPictures
@@ -32,9 +32,9 @@ from edgead_export._version import __version__
 from edgead_export.backbones import BackboneSpec, get_backbone
 from edgead_export.bundle_files import BundleFiles
 from edgead_export.encoder_module import ATTENTION_OUTPUT, PatchEncoder, feature_output
-from edgead_export.errors import PrecisionError
 from edgead_export.parity import ParityReport, compare, parity_pictures
 from edgead_export.parity_picture import draw_parity
+from edgead_export.precisions.names import check_precisions
 from edgead_export.precisions.offering import GatePictures, Offer, Offering, offer_all
 from edgead_export.resolution import Resolution, parse_resolution
 from edgead_export.tracing import (
@@ -96,9 +96,6 @@ class ExportOutcome:
     notes: tuple[str, ...]
     """Sentences the user should see: rounding, the stand-in, a hub that could not be reached."""
     seconds: float
-
-
-PRECISIONS = get_args(Precision)
 
 
 def export_encoder(
@@ -217,21 +214,6 @@ def _gate_pictures(
     if "int8" in precisions:
         note("int8 is calibrated on the parity pictures; good pictures of your own (--calibrate) fit better.")
     return GatePictures.of(bundled, one_part=False, labelled=options.labelled)
-
-
-def check_precisions(names: Sequence[str]) -> tuple[Precision, ...]:
-    """The precisions of these names, fp32 first and each once.
-
-    Raises:
-        PrecisionError: There is no such precision.
-    """
-    for name in names:
-        if name not in PRECISIONS:
-            raise PrecisionError(f"unknown precision '{name}'", f"Choose from: {', '.join(PRECISIONS)}.")
-    checked: tuple[Precision, ...] = msgspec.convert(
-        tuple(dict.fromkeys(("fp32", *names))), tuple[Precision, ...]
-    )
-    return checked
 
 
 def _draft_manifest(

@@ -117,6 +117,10 @@ def test_export_refuses_what_makes_no_sense(edgead, tmp_path, labelled):
     edgead("export", *target, "--precision", "int3").assert_refused("int3", "int8")
     edgead("export", *target, "--calibrate", labelled).assert_refused("--calibrate", "--precision int8")
     edgead("export", *target, "--precision", "int8", "--labelled", tmp_path).assert_refused("good/")
+    for wrong in (("--precision", "int3"), ("--calibrate", labelled)):
+        ran = edgead("export", *target[:-1], *wrong)
+        assert ran.code == 2
+        assert "loading torch" not in ran.out + ran.err
     assert not (tmp_path / "encoder").exists()
 
 
