@@ -106,7 +106,8 @@ def _banks_without(detector: Detector, progress: Progress) -> list[tuple[int, Ca
     whole = with_all_patches(detector._pipeline, memory, progress)
 
     def bank(group: range) -> Memory:
-        return whole.of([one for index, one in enumerate(whole.references) if index not in group]).condensed
+        rest = whole.of([one for index, one in enumerate(whole.references) if index not in group])
+        return rest.condensed_like(memory)
 
     return [
         (number, functools.partial(bank, group))
