@@ -19,7 +19,8 @@ def main(path: Path) -> None:
     with Detector.load(path, any_size=True) as detector:
         for name, score in expected.items():
             result = detector(read_picture(path.parent / name).frame)
-            assert abs(result.score - score) <= 1e-4 * max(score, 1e-3), (name, result.score, score)
+            # An enrolled picture scores 0 but for the rounding of 1 - cos in float32, which is some 1e-7.
+            assert abs(result.score - score) <= max(1e-4 * score, 1e-6), (name, result.score, score)
             assert result.map.shape == read_picture(path.parent / name).frame.shape[:2]
             print(f"{name}: score {result.score:.4f} as expected")
         _in_the_loop(detector, [path.parent / name for name in expected])
