@@ -21,15 +21,10 @@ from edgead_runtime import Detector
 from edgead_runtime.images import Frame
 
 from benchmarks.common import encoder_bundle, real_frames, save, table
+from edgead.jobs.bench.machine import memory_mb
 
 _EVERY = 500
 _CHANGE_EVERY = 1000
-
-
-def resident_mb() -> float:
-    """Resident size of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def run(detector: Detector, frames: Sequence[Frame], count: int) -> list[float]:
@@ -42,7 +37,7 @@ def run(detector: Detector, frames: Sequence[Frame], count: int) -> list[float]:
             detector.add_good(frames[-1], f"added-{index}")
             detector.undo()
         if index % _EVERY == _EVERY - 1:
-            sizes.append(resident_mb())
+            sizes.append(memory_mb() or 0.0)
     return sizes
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from edgead_runtime import EdgeadError
+from edgead_runtime.agreement import mean_ranks
 from numpy.typing import ArrayLike, NDArray
 
 
@@ -36,9 +37,7 @@ def image_auroc(scores: ArrayLike, defective: Sequence[bool] | ArrayLike) -> flo
     values, truth = _checked("AUROC", scores, defective)
     positives = int(truth.sum())
     negatives = truth.size - positives
-    _, position, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mean_ranks = np.cumsum(counts) - (counts - 1) / 2
-    rank_sum = mean_ranks[position][truth].sum()
+    rank_sum = mean_ranks(values)[truth].sum()
     return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
 
 

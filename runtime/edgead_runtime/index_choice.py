@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -18,14 +16,14 @@ from numpy.typing import NDArray
 from edgead_runtime._version import __version__
 from edgead_runtime.bank import Reference
 from edgead_runtime.cache import cache_dir
-from edgead_runtime.engines.measuring import cpu_name
-from edgead_runtime.errors import IndexUnavailableError, OutputError
-from edgead_runtime.files import write_atomic
+from edgead_runtime.engines.measuring import cpu_name, usable_cores
+from edgead_runtime.errors import IndexUnavailableError
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame
 from edgead_runtime.index import AUTO, EXACT, INDEXES, check_index, installed_indexes
 from edgead_runtime.memory import Memory
 from edgead_runtime.pipeline import Pipeline, Thresholds, inspect
+from edgead_runtime.remembered import recall, remember
 from edgead_runtime.result import Result
 
 REMEMBERED = "indexes.json"
@@ -123,11 +121,11 @@ def _choice(pipeline: Pipeline, memory: Memory, index: str, threads: int | None)
     path, key = cache_dir() / REMEMBERED, _key(pipeline, memory, threads)
     if not _probed(memory):
         return IndexChoice(EXACT, "too few patches are left beside the good pictures to measure with")
-    known = _read(path).get(key)
+    known = recall(path, _Remembered).get(key)
     if known is None or not _makes_sense(known):
         measured = measure_indexes(pipeline, memory, installed_indexes(), threads)
         known = _Remembered(_best(measured), list(measured))
-        _remember(path, key, known)
+        remember(path, key, known)
     return IndexChoice(known.index, _reason(known), tuple(known.measured))
 
 
@@ -262,11 +260,10 @@ def _reason(known: _Remembered) -> str:
 
 def _key(pipeline: Pipeline, memory: Memory, threads: int | None) -> str:
     """Everything that another measurement could come out differently for."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = [
         __version__,
         cpu_name(),
-        f"{usable} {threads}",
+        f"{usable_cores()} {threads}",
         *(f"{name} {_version(name)}" for name in installed_indexes()),
         pipeline.encoder.fingerprint,
         f"{pipeline.encoder.engine_name} {pipeline.encoder.frame_file is not None}",
@@ -292,19 +289,3 @@ def _makes_sense(known: _Remembered) -> bool:
     """Whether an entry says how this machine can search; a file can be valid and yet say nothing of use."""
     names = {one.index for one in known.measured}
     return {EXACT, known.index} <= names <= {EXACT, *installed_indexes()}
-
-
-def _read(path: Path) -> Mapping[str, _Remembered]:
-    """What is remembered; nothing where the file is missing or damaged, since it can be measured again."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Remembered])
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return {}
-
-
-def _remember(path: Path, key: str, known: _Remembered) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, msgspec.json.format(msgspec.json.encode({**_read(path), key: known})))
-    except (OSError, OutputError):
-        pass  # a machine without a place for it measures every time

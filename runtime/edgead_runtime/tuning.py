@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +12,14 @@ from numpy.typing import NDArray
 
 from edgead_runtime.detector_bundle import LoadedBundle
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines.measuring import cpu_name
+from edgead_runtime.engines.measuring import cpu_name, usable_cores
 from edgead_runtime.errors import BundleError, EncoderNotFoundError
 from edgead_runtime.manifest import Calibration, EncoderReference, ReferenceRecord, TierBank, TunedOn, Tuning
 
 
 def this_machine() -> TunedOn:
     """What times depend on first of all."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return TunedOn(cpu=cpu_name(), cores=cores or 1)
+    return TunedOn(cpu=cpu_name(), cores=usable_cores())
 
 
 @dataclass(frozen=True, eq=False)

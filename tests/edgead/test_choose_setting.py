@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from edgead_runtime.agreement import rank_correlation
 from edgead_runtime.errors import EdgeadError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from scipy.stats import spearmanr
 
 from edgead.jobs.tune.cascades import Looked, try_cascade
 from edgead.jobs.tune.choose import MOST_STORED, Point, choose, ladder, pareto_front
-from edgead.jobs.tune.fidelity import Scene, spearman
+from edgead.jobs.tune.fidelity import Scene
 from edgead.jobs.tune.settings import engine_names
 from edgead.jobs.tune.timing import times_in_turns
 from edgead.report.tune_chart import TunedPoint, draw_tune
@@ -80,12 +81,12 @@ def test_a_step_that_is_too_small_is_not_worth_its_memory():
 def test_the_rank_correlation_is_scipys(pairs):
     one, other = np.array(pairs, dtype=np.float64).T
     if np.ptp(one) and np.ptp(other):
-        assert spearman(one, other) == pytest.approx(spearmanr(one, other).statistic, abs=1e-9)
+        assert rank_correlation(one, other) == pytest.approx(spearmanr(one, other).statistic, abs=1e-9)
 
 
 def test_the_rank_correlation_of_constants():
-    assert spearman([1, 1, 1], [2, 2, 2]) == 1
-    assert spearman([1, 1, 1], [1, 2, 3]) == 0
+    assert rank_correlation([1, 1, 1], [2, 2, 2]) == 1
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) == 0
 
 
 class Seen:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from edgead_runtime import Detector, Result
+from edgead_runtime.agreement import rank_correlation
 from edgead_runtime.enrollment import Progress, left_out_together, with_all_patches
 from edgead_runtime.images import Frame
 from edgead_runtime.memory import Memory
-from numpy.typing import ArrayLike, NDArray
 
 from edgead.selection.synthetic import KINDS, GoodPart, make_defects
 from edgead.selection.trials import inspected_pixels
@@ -137,7 +137,7 @@ def agreement(maps: Sequence[float], full: Sequence[float], other: Sequence[floa
     return Fidelity(
         map_rank=float(np.mean(maps)),
         map_rank_worst=float(np.min(maps)),
-        score_rank=spearman(full, other),
+        score_rank=rank_correlation(np.asarray(full), np.asarray(other)),
         same_verdict=float(np.mean(same)),
     )
 
@@ -149,20 +149,4 @@ def map_rank(full: Result, other: Result) -> float:
         size = one.shape[1], one.shape[0]
         two = np.asarray(cv2.resize(two, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
     inside = full.mask if full.mask is not None else np.ones(one.shape, dtype=np.bool_)
-    return spearman(one[inside], two[inside])
-
-
-def spearman(one: ArrayLike, other: ArrayLike) -> float:
-    """Spearman's rank correlation, ties sharing their mean rank; of constants 1, of one constant 0."""
-    left, right = _ranks(np.asarray(one, dtype=np.float64)), _ranks(np.asarray(other, dtype=np.float64))
-    left, right = left - left.mean(), right - right.mean()
-    lengths = float(np.linalg.norm(left)), float(np.linalg.norm(right))
-    if min(lengths) == 0:
-        return 1.0 if max(lengths) == 0 else 0.0
-    return float(np.clip(left @ right / (lengths[0] * lengths[1]), -1, 1))
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    return np.asarray(ranks[places.ravel()], dtype=np.float64)
+    return rank_correlation(one[inside], two[inside])

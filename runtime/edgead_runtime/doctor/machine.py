@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import sys
@@ -13,7 +12,7 @@ import msgspec
 
 from edgead_runtime._version import __version__
 from edgead_runtime.doctor.probe import Probed, probe_all
-from edgead_runtime.engines.measuring import cpu_name
+from edgead_runtime.engines.measuring import cpu_name, usable_cores
 from edgead_runtime.errors import EdgeadError
 from edgead_runtime.tensorrt.device import open_device
 
@@ -92,14 +91,13 @@ def examine(root: Path = ROOT) -> MachineFacts:
     gpu, gpu_problem = _gpu()
     memory = re.search(r"MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"))
     driver = re.search(r"Kernel Module.*?(\d+\.[\d.]+)", _text(root / "proc/driver/nvidia/version"))
-    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return MachineFacts(
         edgead_runtime=__version__,
         system=_system(root),
         architecture=platform.machine(),
         python=platform.python_version(),
         cpu=cpu_name(),
-        cores=len(affinity),
+        cores=usable_cores(),
         instructions=_instructions(_text(root / "proc/cpuinfo")),
         memory_mb=int(memory[1]) // 1024 if memory else None,
         board=_text(root / "proc/device-tree/model").strip("\0"),

@@ -15,8 +15,8 @@ import msgspec
 
 from edgead_runtime.cache import cache_dir
 from edgead_runtime.engines.protocol import Array, Engine, EngineOptions, EngineSpec
-from edgead_runtime.errors import EdgeadError, EngineUnavailableError, OutputError
-from edgead_runtime.files import write_atomic
+from edgead_runtime.errors import EdgeadError, EngineUnavailableError
+from edgead_runtime.remembered import recall, remember
 
 REMEMBERED = "engines.json"
 _WARM_UP_RUNS = 2
@@ -56,7 +56,7 @@ def fastest(
     """
     path = cache_dir() / REMEMBERED
     key = _key(specs, model, options)
-    known = _read(path).get(key)
+    known = recall(path, Measured).get(key)
     by_name = {spec.name: spec for spec in specs}
     if known is not None and known.engine in by_name:
         return create(by_name[known.engine], model, options)
@@ -82,7 +82,7 @@ def fastest(
             if name != chosen:
                 engine.close()
     if not problems:  # one that was missing today may be the faster one tomorrow
-        _remember(path, key, Measured(chosen, {name: round(value, 3) for name, value in ms.items()}))
+        remember(path, key, Measured(chosen, {name: round(value, 3) for name, value in ms.items()}))
     return engines[chosen]
 
 
@@ -102,7 +102,7 @@ def _key(specs: Sequence[EngineSpec], model: bytes, options: EngineOptions) -> s
     """Everything that another measurement could come out differently for."""
     facts = [
         cpu_name(),
-        str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        str(usable_cores()),
         *(f"{spec.name} {_version(spec.requires)}" for spec in specs),
         repr(options),
         # Hides instructions from oneDNN, and so from OpenVINO.
@@ -132,17 +132,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _read(path: Path) -> dict[str, Measured]:
-    """What is remembered; nothing where the file is missing or damaged, since it can be measured again."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Measured])
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return {}
-
-
-def _remember(path: Path, key: str, measured: Measured) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, msgspec.json.format(msgspec.json.encode({**_read(path), key: measured})))
-    except (OSError, OutputError):
-        pass  # a machine without a place for it measures every time
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime import frame_graph
+from edgead_runtime.agreement import rank_correlation
+from edgead_runtime.bank import normalize
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.errors import BundleError, EngineBuildError, EngineUnavailableError, PictureError
 from edgead_runtime.images import Picture, decode_picture, find_pictures, read_picture
@@ -92,7 +94,7 @@ def compare(
     """
     expected = [reference.encode(picture.frame, layers="all").layers for picture in pictures]
     searched = _searched(tested)
-    rows = [_unit(layers[searched]) for layers in expected]
+    rows = [normalize(layers[searched]) for layers in expected]
     cosines, correlations = [], []
     for index, picture in enumerate(pictures):
         try:
@@ -144,7 +146,7 @@ def _searched(encoder: Encoder) -> int:
 
 def _distances(tested: Encoder, picture: Picture, tokens: Floats, bank: Floats) -> Floats:
     if tested.frame_file is None:
-        return nearest_distances(_unit(tokens), [bank])
+        return nearest_distances(normalize(tokens), [bank])
     blocks = frame_graph.fill_blocks(bank, tested.frame_file.block_rows)
     feeds = {
         frame_graph.BANK: blocks,
@@ -156,18 +158,12 @@ def _distances(tested: Encoder, picture: Picture, tokens: Floats, bank: Floats) 
     return found.reshape(-1).astype(np.float32, copy=False)
 
 
-def _unit(tokens: Floats) -> Floats:
-    lengths = np.linalg.norm(tokens, axis=1, keepdims=True)
-    return np.asarray(tokens / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
 def _cosine_min(first: Floats, second: Floats) -> float:
-    return float(np.einsum("nd,nd->n", _unit(first), _unit(second)).min())
+    return float(np.einsum("nd,nd->n", normalize(first), normalize(second)).min())
 
 
 def _rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's. Distances of pictures are all different, so ties need no care."""
+    """Spearman's; -1 for what is no map at all."""
     if not np.isfinite(second).all() or second.std() == 0:
         return -1.0
-    ranks = [np.argsort(np.argsort(values)) for values in (first, second)]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    return rank_correlation(first, second)
