@@ -12,7 +12,6 @@ feature.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from edgead_export.encoder_module import PatchEncoder
 from edgead_export.tracing import INPUT_NAME, trace
 from edgead_export.weights.loading import build_model
 from edgead_export.weights.sources import load_weights
+from edgead_runtime.cores import usable_cores
 from edgead_runtime.engines import EngineOptions, create_engine
 from numpy.typing import NDArray
 
@@ -188,11 +188,6 @@ def compare_settings(resolution: int, blocks: int, turns: int) -> tuple[str, dic
             ]
         )
     return table(["ONNX Runtime session", "ms", "times the first"], rows), {"times_ms": times}
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def report(resolution: int, blocks: int, turns: int, names: Sequence[str] = tuple(VARIANTS)) -> str:

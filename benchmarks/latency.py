@@ -4,8 +4,9 @@
     python -m benchmarks.latency --ways release edgead-openvino --with-anomalib
 
 All run in processes of their own and take turns, a few frames each, so that a slow minute of the machine hits
-all. A 1024 x 1024 photograph in memory to score and 1024 x 1024 map; all twelve blocks of ViT-S/14; one
-reference in eight rotations; no mask. The floor is a large matrix product, measured in turns with the rest.
+all. A turn during which a virtual machine's host took the cores away is taken again. A 1024 x 1024
+photograph in memory to score and 1024 x 1024 map; all twelve blocks of ViT-S/14; one reference in eight
+rotations; no mask. The floor is a large matrix product, measured in turns with the rest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.common import machine, save, table
 from benchmarks.floors import encoder_gflop, floors_table, gflops
 from benchmarks.interleaved import Taken, Times, take_turns
 from benchmarks.work import job_for
+from edgead.jobs.bench.remarks import MUCH_STOLEN
 from edgead.jobs.bench.statistics import paired_ratio, spread
 
 _STAGES = ("preprocess", "frame", "encode", "search", "score", "map", "total")
@@ -112,6 +114,7 @@ def as_data(taken: Taken) -> dict[str, Any]:
         "times_ms": taken.times,
         "peak_memory_mb": taken.peak_mb,
         "failed": taken.failed,
+        "stolen_shares": taken.stolen,
         "encoder_gflop": encoder_gflop(taken.job.resolution),
         "gflops": {precision: gflops(taken, precision) for precision in ("fp32", "bf16")},
     }
@@ -127,9 +130,21 @@ def report(taken: Taken) -> str:
     parts = [latency_table(taken), ratios_table(taken)]
     if _RELEASE in taken.results:
         parts += ["How far each is from the release's way, on seven other frames:", agreement_table(taken)]
-    parts += ["The encoders over their floor:", floors_table(taken)]
+    parts += ["The encoders over their floor:", floors_table(taken), _disturbance(taken)]
     parts += [f"{WAYS[name].title if name in WAYS else name}: {why}" for name, why in taken.failed.items()]
     return "\n\n".join(part for part in parts if part)
+
+
+def _disturbance(taken: Taken) -> str:
+    """A sentence on what the machine's host took, where it is a virtual one."""
+    shares = [share for turns in taken.stolen.values() for share in turns]
+    if not shares or not max(shares):
+        return ""
+    quiet = sum(share <= MUCH_STOLEN for share in shares)
+    return (
+        f"The host of this virtual machine took {statistics.mean(shares):.1%} of the cores' time; at most "
+        f"{MUCH_STOLEN:.0%} in {quiet} of the {len(shares)} turns that count, {max(shares):.0%} in the worst."
+    )
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgead_runtime._version import __version__
 from edgead_runtime.bank import Reference
 from edgead_runtime.cache import cache_dir
-from edgead_runtime.engines.measuring import cpu_name, usable_cores
+from edgead_runtime.cores import cpu_name, usable_cores
 from edgead_runtime.errors import IndexUnavailableError
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame

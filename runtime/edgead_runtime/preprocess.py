@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from edgead_runtime.bicubic import bicubic_antialias
 from edgead_runtime.images import Frame
 from edgead_runtime.manifest import EncoderInput, Fit, Interpolation, Preprocess
 
@@ -173,11 +173,6 @@ class Preprocessor:
         return tensor
 
 
-def _bicubic_antialias(frame: Frame, size: tuple[int, int]) -> Frame:
-    resized = Image.fromarray(np.ascontiguousarray(frame)).resize(size[::-1], Image.Resampling.BICUBIC)
-    return np.asarray(resized)
-
-
 def _area(frame: Frame, size: tuple[int, int]) -> Frame:
     # Averaging over areas is for shrinking alone: enlarged by it, pixels become squares. And a cubic that
     # shrinks skips pixels: where one side shrinks and the other grows, the one that shrinks goes first.
@@ -190,7 +185,7 @@ def _area(frame: Frame, size: tuple[int, int]) -> Frame:
 
 
 _SCALES: dict[Interpolation, Callable[[Frame, tuple[int, int]], Frame]] = {
-    "bicubic-antialias": _bicubic_antialias,
+    "bicubic-antialias": bicubic_antialias,
     "area": _area,
 }
 """How a frame is brought to a size (height, width), by the name that a manifest gives it."""

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead_runtime.cores import cpu_name, usable_cores
 from edgead_runtime.detector_bundle import LoadedBundle
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.engines.measuring import cpu_name, usable_cores
 from edgead_runtime.errors import BundleError, EncoderNotFoundError
 from edgead_runtime.manifest import Calibration, EncoderReference, ReferenceRecord, TierBank, TunedOn, Tuning
 

@@ -83,6 +83,14 @@ def test_what_makes_figures_doubtful_is_said(machine, totals, growth, part):
     assert found.endswith(".")
 
 
+def test_cores_that_the_host_took_are_said():
+    (found,) = remarks(QUIET, [10.0] * 200, 0, stolen_share=0.12)
+    assert "virtual machine" in found
+    assert "12%" in found
+    assert remarks(QUIET, [10.0] * 200, 0, stolen_share=0.01) == []
+    assert remarks(QUIET, [10.0] * 200, 0, stolen_share=None) == []
+
+
 def test_temperatures_before_and_after():
     assert temperature_remark({"cpu": 48.0, "gone": 1.0}, {"cpu": 61.2}) == "cpu 48 to 61 C"
 

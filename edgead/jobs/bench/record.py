@@ -95,6 +95,8 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     start: Start
     memory_growth_mb: float | None
     """Resident size after the timed frames less that before them, in the measuring process."""
+    stolen_share: float | None = None
+    """Of the cores' time while the frames were timed, how much a virtual machine's host took: 0 to 1."""
     temperatures_after_c: dict[str, float]
     remarks: list[str]
     """What to know before the figures are believed."""

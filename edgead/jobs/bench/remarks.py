@@ -17,17 +17,28 @@ _DRIFT = 1.15
 _DRIFT_FRAMES = 40
 _SLOW_GOVERNORS = ("powersave", "conservative", "ondemand")
 _GROWTH_MB = 50
+MUCH_STOLEN = 0.03
+"""Of the cores' time. A frame on two cores is then about a twentieth slower: each waits for the other."""
 
 
-def remarks(machine: Machine, totals_ms: Sequence[float], growth_mb: float | None) -> list[str]:
+def remarks(
+    machine: Machine, totals_ms: Sequence[float], growth_mb: float | None, stolen_share: float | None = None
+) -> list[str]:
     """Sentences about what makes the figures doubtful; empty where nothing does.
 
     Args:
         machine: As it was before the run.
         totals_ms: Every timed frame in its order.
         growth_mb: What the process grew by during the timed frames.
+        stolen_share: Of the cores' time, what the machine's host took meanwhile.
     """
     found = []
+    if stolen_share is not None and stolen_share > MUCH_STOLEN:
+        found.append(
+            f"This is a virtual machine, and its host gave {stolen_share:.0%} of its cores' time to others "
+            "while it was measured. Frames wait for the slower core, so they lost more than that; run it "
+            "again, or trust ratios measured in turns (--compare)."
+        )
     if machine.load is not None and machine.load > machine.usable_cores:
         found.append(
             f"The machine was busy before the run: a load of {machine.load:.1f} on "

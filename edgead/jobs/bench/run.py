@@ -32,6 +32,7 @@ from edgead.jobs.bench.remarks import remarks
 from edgead.jobs.bench.settings import Setting, parse_compared
 from edgead.jobs.bench.start import measure_start
 from edgead.jobs.bench.statistics import paired_ratio, spread
+from edgead.jobs.bench.stolen import StolenTime
 from edgead.wording import count_of
 
 MAX_PICTURES = 32
@@ -74,9 +75,9 @@ def run_bench(plan: BenchPlan, progress: Progress = ignore_progress) -> Bench:
         for detector in detectors:
             inspect_timed(detector, frames[0])  # what cannot be inspected is said before minutes of measuring
         latencies(detectors, frames, plan.warm_up, "warm-up", progress)
-        before = memory_mb()
+        before, stolen = memory_mb(), StolenTime()
         columns = latencies(detectors, frames, plan.frames, "measure", progress)
-        after = memory_mb()
+        after, stolen_share = memory_mb(), stolen.share()
         warm = temperatures_c()
         rates = _throughputs(detectors[0], frames, plan.frames, machine.usable_cores, progress)
         names = [plan.setting.detector.name, *plan.compare]
@@ -94,8 +95,9 @@ def run_bench(plan: BenchPlan, progress: Progress = ignore_progress) -> Bench:
         throughput=rates,
         start=_start(plan.setting, pictures[0]),
         memory_growth_mb=growth,
+        stolen_share=stolen_share,
         temperatures_after_c=warm,
-        remarks=[*_unread(plan.pictures), *remarks(machine, columns[0][TOTAL], growth)],
+        remarks=[*_unread(plan.pictures), *remarks(machine, columns[0][TOTAL], growth, stolen_share)],
         comparisons=[
             Comparison(measurement=other, ratio=paired_ratio(other.frames_ms[TOTAL], first.frames_ms[TOTAL]))
             for other in measured[1:]

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from edgead_runtime._version import __version__
+from edgead_runtime.cores import cpu_name, usable_cores
 from edgead_runtime.doctor.probe import Probed, probe_all
-from edgead_runtime.engines.measuring import cpu_name, usable_cores
 from edgead_runtime.errors import EdgeadError
 from edgead_runtime.tensorrt.device import open_device
 

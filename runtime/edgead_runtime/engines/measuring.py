@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import msgspec
 
 from edgead_runtime.cache import cache_dir
+from edgead_runtime.cores import cpu_name, usable_cores
 from edgead_runtime.engines.protocol import Array, Engine, EngineOptions, EngineSpec
 from edgead_runtime.errors import EdgeadError, EngineUnavailableError
 from edgead_runtime.remembered import recall, remember
@@ -119,19 +118,3 @@ def _version(package: str) -> str:
         except PackageNotFoundError:
             continue
     return "?"
-
-
-def cpu_name() -> str:
-    """The processor, as its maker calls it where that can be found out."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith(("model name", "Hardware", "CPU part")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
