@@ -22,7 +22,7 @@ $(READY): $(PROJECTS) constraints/dev.txt
 	@echo "Setting up $(VENV): about 1.5 GB with a CPU build of torch, several more with a CUDA one"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade pip
-	$(PIP) install --quiet -c constraints/dev.txt -e "./runtime[cpu,openvino,index]" -e ./export -e .
+	$(PIP) install --quiet -c constraints/dev.txt -e "./runtime[cpu,openvino]" -e ./export -e .
 	@touch $@
 
 $(DEV): $(READY)

@@ -10,8 +10,9 @@ Needs numpy, Pillow, OpenCV and one inference engine; never torch.
 
 from typing import TYPE_CHECKING, Any
 
-from edgead_runtime._requirements import require_opencv
+from edgead_runtime._requirements import let_blas_rest, require_opencv
 
+let_blas_rest()
 require_opencv()
 
 from edgead_runtime._version import __version__  # noqa: E402

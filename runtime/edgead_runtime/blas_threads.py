@@ -1,7 +1,8 @@
-"""Matrix products on one thread, where many small ones follow each other.
+"""Matrix products on one thread, where they are small.
 
 A BLAS that wakes its threads for a product of a few microseconds takes several times as long (measured
-with OpenBLAS on two busy cores), and its threads then spin and slow the next encode.
+with OpenBLAS on two busy cores), and its threads then spin and slow the next encode by a tenth or more
+(``python -m benchmarks.spinning``).
 """
 
 from __future__ import annotations
@@ -10,18 +11,14 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
-from typing import Any
+
+from threadpoolctl import ThreadpoolController
 
 _taken = threading.Lock()
 
 
 @cache
-def _controller() -> Any:
-    if find_spec("threadpoolctl") is None:
-        return None
-    from threadpoolctl import ThreadpoolController
-
+def _controller() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
@@ -30,15 +27,13 @@ def one_blas_thread() -> Iterator[None]:
     """Inside, NumPy's products run on the calling thread alone.
 
     The setting is the process's. So the first to come sets it and takes it back, and whoever comes in between
-    has it as well: if they all did, one could put back what another had set, for good. Without
-    ``threadpoolctl`` (the extra ``index``) nothing is changed.
+    has it as well: if they all did, one could put back what another had set, for good.
     """
-    controller = _controller()
-    if controller is None or not _taken.acquire(blocking=False):
+    if not _taken.acquire(blocking=False):
         yield
         return
     try:
-        with controller.limit(limits=1):
+        with _controller().limit(limits=1):
             yield
     finally:
         _taken.release()

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead_runtime.blas_threads import one_blas_thread
 from edgead_runtime.recipe import Morphology
 
 Mask = NDArray[np.bool_]
@@ -39,7 +40,11 @@ def first_component(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         ``[N]``, in the tokens' units.
     """
-    centred = tokens - tokens.mean(axis=0, dtype=np.float64).astype(np.float32)
+    with one_blas_thread():
+        return _first_component(tokens - tokens.mean(axis=0, dtype=np.float64).astype(np.float32))
+
+
+def _first_component(centred: NDArray[np.float32]) -> NDArray[np.float32]:
     # A fixed random start is never orthogonal to the component sought, and is the same every time.
     start = np.random.default_rng(0).standard_normal((centred.shape[1], _SUBSPACE)).astype(np.float32)
     basis = np.linalg.qr(start)[0]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from edgead_runtime import blas_threads
 from edgead_runtime import index as indexes
 from edgead_runtime.bank import normalize
 from edgead_runtime.blas_threads import one_blas_thread
@@ -23,6 +22,7 @@ from edgead_runtime.index import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 
 @pytest.fixture(params=[EXACT, *INDEXES])
@@ -202,9 +202,7 @@ def test_searching_all_clusters_is_exact(monkeypatch):
 
 def blas_thread_counts():
     """Of NumPy: another package's own BLAS may have come into the process since."""
-    threadpoolctl = pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed")
-    pools = threadpoolctl.threadpool_info()
-    return [pool["num_threads"] for pool in pools if "numpy" in pool["filepath"]]
+    return [pool["num_threads"] for pool in threadpool_info() if "numpy" in pool["filepath"]]
 
 
 def test_overlapping_calls_leave_the_threads_as_they_were():
@@ -230,10 +228,3 @@ def test_overlapping_calls_leave_the_threads_as_they_were():
         leave.set()
         thread.join()
     assert [*after, blas_thread_counts()] == [before, before]
-
-
-def test_without_the_package_nothing_is_changed(monkeypatch):
-    monkeypatch.setattr(blas_threads, "_controller", lambda: None)
-    before = blas_thread_counts()
-    with one_blas_thread():
-        assert blas_thread_counts() == before

@@ -35,7 +35,7 @@ INDEXES: dict[str, IndexSpec] = {
             name="clusters",
             module="edgead_runtime.index.clusters",
             requires=None,
-            install='pip install "edgead-runtime[index]"',
+            install="",
             summary="the bank in clusters, of which each patch searches the nearest few",
         ),
         IndexSpec(
