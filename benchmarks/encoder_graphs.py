@@ -34,6 +34,7 @@ from benchmarks.baselines.job import GEMM_GFLOP, Job
 from benchmarks.common import encoder_bundle, machine, real_frames, save, table
 from benchmarks.floors import encoder_gflop
 from benchmarks.graph_variants import VARIANTS
+from benchmarks.undisturbed import least_disturbed
 from edgead.jobs.bench.statistics import paired_ratio
 
 Run = Callable[[], object]
@@ -86,11 +87,16 @@ def take_turns(runs: Mapping[str, Run], turns: int) -> dict[str, list[float]]:
     for turn in range(-2, turns):
         for name in order[turn % len(order) :] + order[: turn % len(order)]:
             time.sleep(_REST_S)
-            start = time.perf_counter()
-            runs[name]()
+            _, taken = least_disturbed(lambda run=runs[name]: _milliseconds(run))
             if turn >= 0:
-                times[name].append((time.perf_counter() - start) * 1e3)
+                times[name].append(taken)
     return times
+
+
+def _milliseconds(run: Run) -> float:
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) * 1e3
 
 
 def _floor() -> Run:

@@ -16,16 +16,13 @@ from benchmarks.baselines.anomalib_environment import anomalib_python
 from benchmarks.baselines.job import Job
 from benchmarks.baselines.ways import FLOORS, WAYS
 from benchmarks.common import OUT
-from edgead.jobs.bench.remarks import MUCH_STOLEN
-from edgead.jobs.bench.stolen import StolenTime
+from benchmarks.undisturbed import least_disturbed
 
 Times = list[dict[str, float]]
 """Milliseconds by stage, frame by frame."""
 _ROOT = Path(__file__).parent.parent
 BLOCK = 3
 """Frames of a turn. The processes that wait do so without spinning."""
-TRIES = 5
-"""How often a turn is taken again that a virtual machine's host disturbed; the least disturbed counts."""
 
 
 class WayFailedError(Exception):
@@ -98,18 +95,6 @@ class Taken:
     """Of the cores' time in each turn that counts, what the machine's host took: 0 to 1."""
 
 
-def _least_disturbed(worker: Worker) -> tuple[float, Times]:
-    """A turn, and the share of the cores' time that the host took from it."""
-    tried: list[tuple[float, Times]] = []
-    while len(tried) < TRIES:
-        clock = StolenTime()
-        times = worker.ask(str(BLOCK))
-        tried.append((clock.share() or 0.0, times))
-        if tried[-1][0] <= MUCH_STOLEN:
-            break
-    return min(tried, key=lambda turn: turn[0])
-
-
 def take_turns(names: Sequence[str], job: Job, frames: int) -> Taken:
     """Time several ways on the same job, :data:`BLOCK` frames a turn.
 
@@ -133,7 +118,7 @@ def take_turns(names: Sequence[str], job: Job, frames: int) -> Taken:
             order = list(workers)
             # Whoever comes after the same neighbour every time has its heat every time.
             for name in order[turn % len(order) :] + order[: turn % len(order)]:
-                stolen, times = _least_disturbed(workers[name])
+                stolen, times = least_disturbed(lambda worker=workers[name]: worker.ask(str(BLOCK)))
                 taken.stolen.setdefault(name, []).append(stolen)
                 taken.times[name] += times
         for name, worker in workers.items():
