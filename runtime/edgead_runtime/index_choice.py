@@ -106,7 +106,7 @@ def choose_index(
     choice = _choice(pipeline, memory, index, threads)
     if choice.index == EXACT:
         return memory, choice
-    return memory.searched_with(choice.index, threads), choice
+    return memory.searched_with(choice.index, threads, keep=True), choice
 
 
 def _choice(pipeline: Pipeline, memory: Memory, index: str, threads: int | None) -> IndexChoice:

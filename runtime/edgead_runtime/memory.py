@@ -47,10 +47,12 @@ class Memory:
         """The same, searched exactly."""
         return self.of(self.references)
 
-    def searched_with(self, index: str, threads: int | None = None) -> Memory:
+    def searched_with(self, index: str, threads: int | None = None, *, keep: bool = False) -> Memory:
         """The same, searched with an index; see :func:`edgead_runtime.index.create_index`."""
         layers = zip(*(reference.tokens for reference in self.references), strict=True)
-        return replace(self, indexes=tuple(create_index(index, banks, threads) for banks in layers))
+        return replace(
+            self, indexes=tuple(create_index(index, banks, threads, keep=keep) for banks in layers)
+        )
 
     def searched_like(self, before: Memory) -> Memory:
         """The same, searched as the memory that it came from by adding or taking back."""

@@ -148,7 +148,7 @@ def test_it_is_built_again_only_when_much_is_new(monkeypatch):
     random = np.random.default_rng(3)
     banks = [unit(random, 100), unit(random, 20), unit(random, 20)]
     queries = unit(random, 5)
-    index = GrowingIndex.of(build, banks[:1], None)
+    index = GrowingIndex(build(banks[:1], None), tuple(banks[:1]), (), build, None)
     one_more = index.following(banks[:2])
     assert built == [1]
     assert one_more.nearest(queries) == pytest.approx(nearest_distances(queries, banks[:2]))

@@ -74,13 +74,16 @@ def installed_indexes() -> tuple[str, ...]:
     return tuple(name for name, spec in INDEXES.items() if _is_installed(spec))
 
 
-def create_index(name: str, banks: Sequence[Matrix], threads: int | None = None) -> SearchIndex:
+def create_index(
+    name: str, banks: Sequence[Matrix], threads: int | None = None, *, keep: bool = False
+) -> SearchIndex:
     """An index over banks ``[M_i, D]``, searched as if stacked.
 
     Args:
         name: :data:`EXACT` or of :data:`INDEXES`.
         banks: L2-normalized rows; at least one.
         threads: Threads of a package that has its own; ``None`` leaves the choice to it.
+        keep: Keep what takes long to build in the cache folder, and take it from there.
 
     Raises:
         IndexUnavailableError: See :func:`check_index`.
@@ -88,8 +91,9 @@ def create_index(name: str, banks: Sequence[Matrix], threads: int | None = None)
     check_index(name)
     if name == EXACT:
         return ExactIndex(tuple(banks))
-    build: Build = import_module(INDEXES[name].module).build
-    return GrowingIndex.of(build, banks, threads)
+    module = import_module(INDEXES[name].module)
+    first: Build = getattr(module, "build_once", module.build) if keep else module.build
+    return GrowingIndex(first(banks, threads), tuple(banks), (), module.build, threads)
 
 
 def _is_installed(spec: IndexSpec) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,13 +28,9 @@ class GrowingIndex:
     indexed: tuple[Matrix, ...]
     """The banks that ``built`` is of."""
     added: tuple[Matrix, ...]
-    _build: Build
-    _threads: int | None
-
-    @classmethod
-    def of(cls, build: Build, banks: Sequence[Matrix], threads: int | None) -> GrowingIndex:
-        """Built over all the banks there are."""
-        return cls(build(banks, threads), tuple(banks), (), build, threads)
+    build: Build
+    """How it is built again."""
+    threads: int | None
 
     def following(self, banks: Sequence[Matrix]) -> GrowingIndex:
         """The index of a memory that came from this one's by adding or taking back."""
@@ -45,8 +41,8 @@ class GrowingIndex:
         )
         limit = max(_NEW_ROWS, _NEW_SHARE * sum(map(len, self.indexed)))
         if is_longer and sum(map(len, added)) <= limit:
-            return GrowingIndex(self.built, self.indexed, added, self._build, self._threads)
-        return self.of(self._build, banks, self._threads)
+            return replace(self, added=added)
+        return replace(self, built=self.build(banks, self.threads), indexed=tuple(banks), added=())
 
     def nearest(self, queries: Matrix) -> Matrix:
         """See :class:`SearchIndex`."""

@@ -40,7 +40,10 @@ class IndexSpec:
 
     name: str
     module: str
-    """Module of this package with ``build(banks, threads) -> SearchIndex``."""
+    """Module of this package with ``build(banks, threads) -> SearchIndex``.
+
+    Where that takes long there is also ``build_once``, which keeps what it made in the cache folder.
+    """
     requires: str | None
     """Import name of the third-party package, where it needs one."""
     install: str

@@ -1,0 +1,78 @@
+"""Graphs that took long to build, kept in the cache folder: a detector then starts at once the next time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from edgead_runtime.cache import cache_dir
+from edgead_runtime.index.protocol import Matrix
+
+KEPT = 4
+"""Files that stay; the one that was used least lately goes first. A graph of 100,000 rows has 165 MB."""
+_SUFFIX = ".graph"
+
+_Graph = TypeVar("_Graph")
+
+
+def kept_or_made(
+    banks: Sequence[Matrix],
+    facts: str,
+    read: Callable[[str], _Graph],
+    make: Callable[[], _Graph],
+    write: Callable[[_Graph, str], None],
+) -> _Graph:
+    """The graph of these rows, from the cache folder where it is there and whole.
+
+    Only what this user wrote there is read: a graph's file is not safe to take from elsewhere, so it is no
+    part of a detector's file. A cache that cannot be written to means that the graph is made every time.
+
+    Args:
+        banks: Rows that it is of.
+        facts: Whatever else it depends on: versions, parameters.
+        read: Reads a file; raises RuntimeError for a damaged one.
+        make: Makes the graph.
+        write: Writes it to a file.
+    """
+    path = cache_dir() / "graphs" / f"{_digest(banks, facts)}{_SUFFIX}"
+    size = path.with_suffix(".size")
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if path.stat().st_size == int(size.read_text(encoding="ascii")):
+            graph = read(str(path))
+            os.utime(path)
+            return graph
+    graph = make()
+    with contextlib.suppress(OSError, RuntimeError):
+        _keep(path, size, lambda name: write(graph, name))
+    return graph
+
+
+def _keep(path: Path, size: Path, write: Callable[[str], None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}")
+    try:
+        write(str(temporary))
+        # The size says whether it is whole: it is written last, and a graph without it is made again.
+        size.unlink(missing_ok=True)
+        written = temporary.stat().st_size
+        temporary.replace(path)
+        size.write_text(str(written), encoding="ascii")
+    finally:
+        temporary.unlink(missing_ok=True)
+    used_lately = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda one: one.stat().st_mtime, reverse=True)
+    for old in used_lately[KEPT:]:
+        old.with_suffix(".size").unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+
+
+def _digest(banks: Sequence[Matrix], facts: str) -> str:
+    digest = hashlib.blake2b(facts.encode(), digest_size=20)
+    for bank in banks:
+        digest.update(str(bank.shape).encode())
+        digest.update(bank.data if bank.flags.c_contiguous else bank.tobytes())
+    return digest.hexdigest()
