@@ -165,7 +165,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--frames", type=int, help="of each way in the comparison")
+    parser.add_argument("--frames", type=int, help="of each way")
     parser.add_argument("--with-anomalib", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--docs", action="store_true", help="write the results into docs/benchmarks.md")
@@ -173,7 +173,7 @@ def main() -> None:
     base = QUICK if options.quick else FULL
     amount = Amount(
         options.frames or base.frames,
-        base.scaling_frames,
+        min(options.frames or base.frames, base.scaling_frames),
         base.resolutions,
         base.references,
         base.cameras,
