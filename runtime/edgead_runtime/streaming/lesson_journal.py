@@ -126,7 +126,7 @@ class Journal:
             raise
 
     def _lock(self) -> None:
-        """Let go by the system when the process ends, however it ends."""
+        """Let go by the system when the process ends, however it ends. On Windows nothing is locked."""
         if sys.platform == "win32":
             return
         try:
