@@ -17,6 +17,8 @@ from edgead.cli import exit_codes
 from edgead.cli.bench import bench
 from edgead.cli.demo import demo
 from edgead.cli.detect import detect
+from edgead.cli.diff import EXPLANATION as DIFF_EXIT_CODES
+from edgead.cli.diff import diff
 from edgead.cli.doctor import doctor
 from edgead.cli.enroll import enroll
 from edgead.cli.evaluate import SeveralValues, evaluate
@@ -76,6 +78,7 @@ app.command(epilog=exit_codes.EXPLANATION)(demo)
 app.command(epilog=exit_codes.EXPLANATION)(verify)
 app.command()(bench)
 app.command(epilog=TUNE_EXIT_CODES)(tune)
+app.command(epilog=DIFF_EXIT_CODES)(diff)
 app.command()(recipes)
 app.command()(doctor)
 

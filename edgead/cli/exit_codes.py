@@ -5,6 +5,7 @@ from __future__ import annotations
 OK = 0
 ANOMALOUS = 1
 MISSED = 1
+DIFFERENT = 1
 WRONG = 2
 BUG = 70
 INTERRUPTED = 130

@@ -38,6 +38,14 @@ def run_command(
         int | None, typer.Option(min=1, help="among so many.", show_default="as many as --hits")
     ] = None,
     events: Annotated[Path | None, typer.Option(help="Write events to this JSONL file.")] = None,
+    learn: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Learn good parts on the line, and keep what was taught in this folder.",
+            show_default="nothing is learned",
+        ),
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or openvino.")] = None,
     precision: Annotated[EnginePrecision | None, typer.Option(help="fp32 or bf16.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
@@ -86,6 +94,7 @@ def run_command(
         engine=engine,
         precision=None if precision is None else precision.value,
         threads=threads,
+        learn=learn,
     )
     if check:
         typer.echo("the configuration is valid")

@@ -8,7 +8,14 @@ from typing import Any
 
 import msgspec
 from edgead_runtime.errors import ConfigError
-from edgead_runtime.service.tables import CameraTable, JsonlSink, LoopConfig, OutboxTable, RulesTable
+from edgead_runtime.service.tables import (
+    CameraTable,
+    JsonlSink,
+    LearningTable,
+    LoopConfig,
+    OutboxTable,
+    RulesTable,
+)
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.sources.spec import is_there
 
@@ -34,6 +41,7 @@ def with_command_line(
     engine: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    learn: Path | None = None,
 ) -> LoopConfig:
     """The configuration with a camera, a file of events and engine options more.
 
@@ -44,6 +52,7 @@ def with_command_line(
         engine: Instead of its own.
         precision: Instead of its own.
         threads: Instead of its own.
+        learn: Folder of what is taught, instead of its own.
 
     Raises:
         ConfigError: There is no camera then, two of one name, or a value out of range.
@@ -74,6 +83,9 @@ def with_command_line(
     said = {field: value for field, value in wanted.items() if value is not None}
     if said:
         changes["engine"] = msgspec.structs.replace(config.engine, **said)
+    if learn is not None:
+        kept = config.learning or LearningTable()
+        changes["learning"] = msgspec.structs.replace(kept, folder=str(learn.absolute()))
     complete: LoopConfig = msgspec.structs.replace(config, **changes)
     if not complete.camera:
         raise ConfigError("there is no camera", "Give a detector and --source, or --config with [[camera]].")

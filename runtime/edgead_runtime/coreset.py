@@ -87,20 +87,25 @@ def density(
 
 
 def condense_added(
-    references: Sequence[Reference], added: Reference, records: Sequence[CoresetRecord], recipe: Recipe
+    references: Sequence[Reference],
+    added: Reference,
+    records: Sequence[CoresetRecord],
+    recipe: Recipe,
+    most: int | None = None,
 ) -> tuple[tuple[Reference, ...], tuple[CoresetRecord, ...]]:
     """Take in a good picture: what the coreset does not stand for yet is kept.
 
-    Where that makes more than twice the rows of enrolment, the radius grows and rows of what was added are
-    dropped. The coreset of enrolment stays as it is, so that a part that was added by mistake and is taken
-    back leaves it whole. What is kept of a picture depends on those before it and not on those after, so that
-    taking back the last one leaves a coreset with the same guarantee.
+    Where that makes more than twice the rows of enrolment, or more than ``most``, the radius grows and rows
+    of what was added are dropped. The coreset of enrolment stays as it is, so that a part that was added by
+    mistake and is taken back leaves it whole. What is kept of a picture depends on those before it and not on
+    those after, so that taking back the last one leaves a coreset with the same guarantee.
 
     Args:
         references: Condensed.
         added: With all its patches.
         records: What the coreset guarantees so far, a layer each.
         recipe: As at enrolment.
+        most: Rows of a layer that there may be; more than were enrolled.
     """
     everyone = (*references, added)
     enrolled = sum(reference.added == "enrollment" for reference in references)
@@ -114,9 +119,10 @@ def condense_added(
         new = farthest_first(banks[-1], within=within, known=np.concatenate(banks[:-1]))
         chosen.append(new.chosen)
         radius = max(record.radius, new.radius)
-        if _is_bounded(recipe) and sum(map(len, chosen)) > _MOST_GROWTH * _size(record, recipe):
+        ceiling, thinned_to = _room(record, recipe, sum(map(len, banks[:enrolled])), most)
+        if sum(map(len, chosen)) > ceiling:
             is_thinned = True
-            later, wider = _thin(banks, enrolled, within, int(_THINNED_TO * _size(record, recipe)))
+            later, wider = _thin(banks, enrolled, within, int(thinned_to))
             chosen[enrolled:] = later
             radius = record.radius + wider  # from a row to what stood for it, and on to what stands for that
         for index, inside in enumerate(chosen):
@@ -186,6 +192,17 @@ def _keeping(reference: Reference, chosen: Sequence[NDArray[np.int32]]) -> Refer
         tokens=tuple(tokens[rows] for tokens, rows in zip(reference.tokens, chosen, strict=True)),
         kept=tuple(rows if was is None else was[rows] for was, rows in zip(before, chosen, strict=True)),
     )
+
+
+def _room(record: CoresetRecord, recipe: Recipe, enrolled: int, most: int | None) -> tuple[float, float]:
+    """Rows that a layer may come to, and to how many it is thinned where it would come to more."""
+    ceiling = thinned_to = float("inf")
+    if _is_bounded(recipe):
+        ceiling, thinned_to = (by * _size(record, recipe) for by in (_MOST_GROWTH, _THINNED_TO))
+    if most is None or most >= ceiling:
+        return ceiling, thinned_to
+    # What was enrolled stays, so of the room beside it half is made free.
+    return most, min(thinned_to, (enrolled + most) / 2)
 
 
 def _is_bounded(recipe: Recipe) -> bool:

@@ -28,7 +28,7 @@ from edgead_runtime.enrollment import (
     fill_memory,
     ignore_progress,
 )
-from edgead_runtime.errors import BundleError, EdgeadError, EnrollmentError, FrameSizeError, RecipeError
+from edgead_runtime.errors import BundleError, EdgeadError, FrameSizeError, RecipeError
 from edgead_runtime.explanation import Explanation, check_explainable, explain
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
@@ -48,6 +48,7 @@ from edgead_runtime.pipeline import Inspection, Pipeline, inspect
 from edgead_runtime.presets import find_recipe
 from edgead_runtime.recipe import Recipe, recipe_from_dict
 from edgead_runtime.result import Result
+from edgead_runtime.taking_back import as_if_never_added, place_of_added
 from edgead_runtime.tuning import StoredTuning
 
 
@@ -102,6 +103,9 @@ class Detector:
         self._tuning: StoredTuning | None = None
         self.any_size = any_size
         """Accept frames of another size than the references."""
+        self.bank_limit: int | None = None
+        """Patches of a layer that :meth:`add_good` may fill the bank to. A coreset is thinned to stay below,
+        any other bank refuses more. ``None``: as many as memory holds."""
         self.provenance = pipeline.provenance
 
     # -- making one ------------------------------------------------------------------------------------
@@ -391,7 +395,8 @@ class Detector:
         Raises:
             PictureError: It is not a uint8 BGR image.
             FrameSizeError: It has another size than the references and ``any_size`` is off.
-            EnrollmentError: The same picture is in the bank already.
+            EnrollmentError: The same picture is in the bank already, or the bank is full
+                (:attr:`bank_limit`).
         """
         picture = as_pictures([frame], "added")[0]
         self.check_frame_size(picture.frame)
@@ -405,7 +410,7 @@ class Detector:
             self._check_new(name, reference.digest)  # another thread may have been faster
             name = _unused(name, {known.picture.name for known in self.references})
             reference = replace(reference, picture=reference.picture.renamed(name))
-            self._change(memory=self._state.memory.adding(reference))
+            self._change(memory=self._state.memory.adding(reference, self.bank_limit))
         return name
 
     def _check_new(self, name: str, digest: str) -> None:
@@ -433,22 +438,30 @@ class Detector:
             ]
             self._change(memory=memory.of(references), calibration=leader._state.calibration)
 
-    def undo(self) -> str:
-        """Take back the last :meth:`add_good`, also of an earlier session.
+    def undo(self, name: str | None = None) -> str:
+        """Take back the last :meth:`add_good`, or the one of a name; also of an earlier session.
+
+        With a name the bank is then what it would be had that part never been added. Where a coreset is kept
+        the other parts that were added are encoded again for that, since what was kept of them depends on it.
+
+        Args:
+            name: As :meth:`add_good` gave it; ``None``: the last.
 
         Returns:
             The name of what was removed.
 
         Raises:
-            EnrollmentError: Nothing was added since enrolment.
+            EnrollmentError: Nothing was added since enrolment, or nothing of that name.
         """
         with self._lock:
             memory = self._state.memory
-            last = memory.references[-1]
-            if last.added != "add_good":
-                raise EnrollmentError("nothing was added since enrolment", "There is nothing to undo.")
-            self._change(memory=memory.without(len(memory.references) - 1))
-        return last.picture.name
+            place = place_of_added(memory.references, name)
+            taken = memory.references[place]
+            if name is None or not memory.coreset:
+                self._change(memory=memory.without(place))
+            else:
+                self._change(memory=as_if_never_added(self._pipeline, memory, place, self.bank_limit))
+        return taken.picture.name
 
     def recalibrate(
         self,

@@ -112,5 +112,9 @@ class SinkRefusedError(SinkError):
     """The receiver will never take this message; it is counted and passed over."""
 
 
+class LearningError(EdgeadError):
+    """A lesson of a person at the line cannot be taken, kept or taken back."""
+
+
 class ConfigError(EdgeadError):
     """A configuration file or value is not valid."""

@@ -158,13 +158,13 @@ class LeadingDetector(Detector):
                 companion.detector.add_good(frame, name)
         return name
 
-    def undo(self) -> str:
-        """Take the last good part out of every bank, or of none; see :meth:`Detector.undo`."""
+    def undo(self, name: str | None = None) -> str:
+        """Take a good part out of every bank, or of none; see :meth:`Detector.undo`."""
         with self._by_all_or_none():
-            name = super().undo()
+            taken = super().undo(name)
             for companion in self._companions.values():
-                companion.detector.undo()
-        return name
+                companion.detector.undo(name)
+        return taken
 
     def recalibrate(
         self,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgead_runtime.bank import Layers, Reference
 from edgead_runtime.coreset import condense, condense_added, density, is_condensed, taken_back
+from edgead_runtime.errors import EnrollmentError
 from edgead_runtime.index import GrowingIndex, SearchIndex, create_index, nearest_distances
 from edgead_runtime.manifest import CoresetRecord
 from edgead_runtime.recipe import Recipe
@@ -82,12 +83,38 @@ class Memory:
         references, coreset = condense(self.references, self.recipe, shares)
         return replace(self.of(references), coreset=coreset)
 
-    def adding(self, reference: Reference) -> Memory:
-        """With one good picture more. Nothing is copied, unless a coreset has to be thinned."""
+    def adding(self, reference: Reference, most: int | None = None) -> Memory:
+        """With one good picture more. Nothing is copied, unless a coreset has to be thinned.
+
+        Args:
+            reference: With all its patches.
+            most: Patches of a layer that there may be: a coreset is thinned to fewer, any other bank is full.
+
+        Raises:
+            EnrollmentError: The bank is full; or what was enrolled leaves a coreset no room below ``most``.
+        """
         if self.coreset:
-            references, coreset = condense_added(self.references, reference, self.coreset, self.recipe)
+            if most is not None:
+                self._check_room(most)
+            references, coreset = condense_added(self.references, reference, self.coreset, self.recipe, most)
             return replace(self.of(references), coreset=coreset)
-        return self.of((*self.references, reference))
+        memory = self.of((*self.references, reference))
+        if most is not None and memory.rows > most:
+            raise EnrollmentError(
+                f"the bank is full: with this picture it would have {memory.rows:,} patches, and its limit "
+                f"is {most:,}",
+                "Take back what is not needed, raise bank_limit, or enrol with --coreset, which is thinned.",
+            )
+        return memory
+
+    def _check_room(self, most: int) -> None:
+        enrolled = [reference for reference in self.references if reference.added == "enrollment"]
+        rows = max(sum(map(len, layer)) for layer in zip(*(each.tokens for each in enrolled), strict=True))
+        if rows >= most:
+            raise EnrollmentError(
+                f"the {rows:,} patches that were enrolled leave no room below the bank's limit of {most:,}",
+                "Raise bank_limit, or enrol with a smaller --coreset.",
+            )
 
     def without(self, index: int) -> Memory:
         """With one good picture less: leaving it out for calibration, or taking it back."""

@@ -42,7 +42,7 @@ class StoredTuning:
         record = bundle.manifest.tuning
         if record is None:
             return None
-        names = {name for bank in record.banks for each in bank.references for name in _arrays_of(each)}
+        names = {name for bank in record.banks for each in bank.references for name in arrays_of(each)}
         try:
             arrays = {name: bundle.arrays[name] for name in names}
         except KeyError as error:
@@ -78,7 +78,7 @@ class StoredTuning:
             ]
             reference = msgspec.structs.replace(expected, embedded=embedded)
             banks.append(msgspec.structs.replace(bank, encoder=reference, references=references))
-        names = {name for bank in banks for record in bank.references for name in _arrays_of(record)}
+        names = {name for bank in banks for record in bank.references for name in arrays_of(record)}
         return StoredTuning(
             msgspec.structs.replace(self.record, banks=banks),
             {name: self.arrays[name] for name in sorted(names)},
@@ -104,7 +104,8 @@ def _opened(expected: EncoderReference) -> EncoderBundle:
     )
 
 
-def _arrays_of(record: ReferenceRecord) -> Iterator[str]:
+def arrays_of(record: ReferenceRecord) -> Iterator[str]:
+    """The names of the arrays of a good picture, the same for the same kind of memory in the same order."""
     yield from record.tokens
     yield from record.kept
     for moments in record.moments:

@@ -3,7 +3,13 @@
 import json
 import signal
 
+import numpy as np
 import pytest
+from drawn_parts import draw_part
+from edgead_runtime import Detector, Picture, read_picture
+from edgead_runtime.streaming.learning import LineLearning
+
+from edgead.jobs.labelled_pictures import read_labelled
 
 
 def test_a_detector_and_a_source_are_enough(edgead, detector, pictures, tmp_path, monkeypatch):
@@ -31,6 +37,45 @@ def test_ctrl_c_ends_a_watched_folder_well(start_edgead, detector, pictures, tmp
     assert process.returncode == 0, err
     states = [json.loads(line)["state"] for line in (tmp_path / "e.jsonl").read_text().splitlines()]
     assert states == ["opened", "closed"]
+
+
+def test_what_was_taught_is_learned_again(edgead, detector, pictures, tmp_path):
+    before = detector.read_bytes()
+    with Detector.load(detector) as taught, LineLearning({"camera": taught}, tmp_path / "l") as learning:
+        learning.add_good("camera", read_picture(pictures / "scratched.png"), "Ada")
+    ran = edgead("run", detector, "--source", pictures, "--learn", tmp_path / "l")
+    assert ran.code == 0, ran.err
+    assert "camera: learning 1 good picture again" in ran.err
+    assert "camera: 2 inspected, 0 anomalous" in ran.err
+    assert detector.read_bytes() == before
+    compared = edgead("diff", detector, tmp_path / "l" / "camera" / "learned.edgead", "--json")
+    assert compared.code == 1
+    (line,) = compared.summary["references"]["added"]
+    assert line["added"] == "add_good"
+    damaged = tmp_path / "l" / "camera" / "lessons.jsonl"
+    damaged.write_text("{}\n" + damaged.read_text())
+    ran = edgead("run", detector, "--source", pictures, "--learn", tmp_path / "l")
+    assert ran.code == 2
+    assert "lessons.jsonl: line 1 is damaged" in ran.err.splitlines()[-1]
+
+
+def test_what_was_taught_is_a_data_set(edgead, detector, encoder, tmp_path):
+    with Detector.load(detector) as taught, LineLearning({"camera": taught}, tmp_path / "l") as learning:
+        for number in (20, 21, 22):
+            good, bad = (
+                np.repeat(draw_part(number, defect=defect)[:, :, None], 3, axis=2) for defect in (False, True)
+            )
+            learning.add_good("camera", Picture("good", good), "Ada")
+            learning.keep_defect("camera", Picture("bad", bad), "Ada")
+    root = tmp_path / "l" / "camera"
+    labelled = read_labelled(root)
+    assert (len(labelled.references), labelled.defective) == (4, (False,) * 3 + (True,) * 3)
+    ran = edgead(
+        "eval", "--dataset", "folder", "--root", root, "--encoder", encoder, "--shots", 4, "--seeds", 1,
+        "--set", "mask=off", "--out", tmp_path / "evaluated", "--threads", 1, "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert ran.summary["rows"][0]["metrics"]["image_auroc"]["mean"] == 1
 
 
 @pytest.mark.parametrize(

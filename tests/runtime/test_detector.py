@@ -183,6 +183,29 @@ def test_what_was_added_is_kept_and_can_be_undone_later(detector, mini_encoder, 
         assert len(loaded.references) == 4
 
 
+def test_one_of_many_can_be_undone_by_its_name(detector, part):
+    frames = {name: part(number) for number, name in enumerate(("first", "second", "third"), start=30)}
+    for name, frame in frames.items():
+        detector.add_good(frame, name)
+    assert detector.undo("second") == "second"
+    known = {name: detector(frame).score < 1e-6 for name, frame in frames.items()}
+    assert known == {"first": True, "second": False, "third": True}
+    with pytest.raises(EnrollmentError, match="nothing of the name second was added"):
+        detector.undo("second")
+    with pytest.raises(EnrollmentError, match="nothing of the name reference-000"):
+        detector.undo("reference-000")  # of enrolment
+    assert [detector.undo(), detector.undo()] == ["third", "first"]
+
+
+def test_a_bank_may_have_a_limit(detector, part):
+    detector.bank_limit = detector.rows + 64
+    detector.add_good(part(30))
+    state = detector.state
+    with pytest.raises(EnrollmentError, match="the bank is full"):
+        detector.add_good(part(31))
+    assert detector.state is state
+
+
 def test_nothing_to_undo(detector):
     with pytest.raises(EnrollmentError, match="nothing was added since enrolment"):
         detector.undo()

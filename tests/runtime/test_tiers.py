@@ -367,7 +367,7 @@ def test_an_undo_that_one_setting_refuses_changes_none(tuned, good_frames, monke
     with Detector.load(tuned, budget_ms=1e6, threads=1) as detector:
         detector.add_good(good_frames[5])
 
-        def broken():
+        def broken(name):
             raise EnrollmentError("cannot", "Sorry.")
 
         monkeypatch.setattr(small_of(detector), "undo", broken)
@@ -386,9 +386,9 @@ def test_an_answer_given_while_only_some_have_unlearned_is_not_repeated(
     assert not look(defective.frame).is_anomaly
     undo = companion.detector.undo
 
-    def slow():
+    def slow(name):
         assert not look(defective.frame).is_anomaly  # the camera's next frame, in another thread
-        return undo()
+        return undo(name)
 
     monkeypatch.setattr(companion.detector, "undo", slow)
     detector.undo()

@@ -95,6 +95,7 @@ folder = "events"
 # prefix = "edgead"
 # pictures = true
 # discovery = false                 # announce the cameras to Home Assistant
+# commands = false                  # take lessons on PREFIX/CAMERA/command; needs [learning]
 
 # [[sink]]
 # type = "webhook"
@@ -110,6 +111,11 @@ folder = "events"
 # [metrics]                         # /metrics, /healthz, /readyz
 # host = "127.0.0.1"
 # port = 9464
+
+# [learning]                        # good parts are added on the line, and kept over restarts
+# folder = "edgead-learning"        # the journal, and pictures as eval and --labelled take them
+# max_mb = 2000.0                   # for pictures; beyond it lessons are refused
+# bank_limit = 65536                # patches; by default twice what was enrolled, at least 65536
 
 [log]
 # json = false

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edgead_runtime.service.build import build_cameras, build_clips, build_sinks
+from edgead_runtime.service.learning import build_commands, build_learning
 from edgead_runtime.service.tables import LoopConfig
 from edgead_runtime.streaming.cameras import CameraStats
 from edgead_runtime.streaming.delivery import Delivery
@@ -44,6 +45,10 @@ def run_loop(config: LoopConfig, base: Path) -> Mapping[str, CameraStats]:
             delivery = stack.enter_context(Delivery(sinks, outbox=base / outbox.path, max_mb=outbox.max_mb))
             listeners.append(delivery)
         listeners += [stack.enter_context(clips) for clips in build_clips(config, base)]
+        learning = build_learning(config, base, cameras, None if delivery is None else delivery.on_message)
+        if learning is not None:
+            stack.enter_context(learning)
+            listeners += [stack.enter_context(each) for each in build_commands(config, cameras, learning)]
         metrics: Metrics | None = None
         if config.metrics is not None:
             metrics = stack.enter_context(Metrics(config.metrics.host, config.metrics.port))

@@ -106,6 +106,14 @@ class MetricsTable(Table, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 9464
 
 
+class LearningTable(Table, frozen=True):
+    """``[learning]``: good parts are added on the line, and kept."""
+
+    folder: Text = "edgead-learning"
+    max_mb: Positive = 2000.0
+    bank_limit: Count | None = None
+
+
 class LogTable(Table, frozen=True):
     """``[log]``."""
 
@@ -153,6 +161,7 @@ class MqttSink(BrokerFields, tag="mqtt", tag_field="type", frozen=True):
     prefix: Text = "edgead"
     pictures: bool = True
     discovery: bool = False
+    commands: bool = False
 
 
 class WebhookSink(Table, tag="webhook", tag_field="type", frozen=True):
@@ -180,6 +189,7 @@ class LoopConfig(Table, frozen=True):
     engine: EngineTable = EngineTable()
     outbox: OutboxTable = OutboxTable()
     metrics: MetricsTable | None = None
+    learning: LearningTable | None = None
     log: LogTable = LogTable()
 
 
@@ -193,6 +203,7 @@ TABLES: tuple[type[Table], ...] = (
     EngineTable,
     OutboxTable,
     MetricsTable,
+    LearningTable,
     LogTable,
     JsonlSink,
     CsvSink,

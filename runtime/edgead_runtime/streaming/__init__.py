@@ -10,10 +10,12 @@ from edgead_runtime.streaming.decisions import Change, Rules
 from edgead_runtime.streaming.delivery import Delivery
 from edgead_runtime.streaming.events import Event
 from edgead_runtime.streaming.frames import CameraFrame
+from edgead_runtime.streaming.learning import LineLearning
 from edgead_runtime.streaming.loop import Stream
 from edgead_runtime.streaming.messages import Message
 from edgead_runtime.streaming.results import Listener, StreamResult
 from edgead_runtime.streaming.signals import stop_on_signals
+from edgead_runtime.streaming.teaching import Lesson, Teacher
 from edgead_runtime.streaming.triggers import Trigger
 from edgead_runtime.streaming.zones import Zone
 
@@ -25,11 +27,14 @@ __all__ = [
     "Change",
     "Delivery",
     "Event",
+    "Lesson",
+    "LineLearning",
     "Listener",
     "Message",
     "Rules",
     "Stream",
     "StreamResult",
+    "Teacher",
     "Trigger",
     "Zone",
     "stop_on_signals",

@@ -11,10 +11,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from edgead_runtime import Detector, EdgeadError, Encoder
+from edgead_runtime import Detector, EdgeadError, Encoder, Picture
 from edgead_runtime.images import encode_png
 from edgead_runtime.service.build import build_cameras
 from edgead_runtime.service.config import parse_config
+from edgead_runtime.service.learning import build_commands, build_learning
+from edgead_runtime.service.run import run_loop
 from edgead_runtime.tiered import TieredDetector
 
 ROOT = Path(__file__).parents[3]
@@ -127,3 +129,45 @@ def test_a_budget_is_given_to_the_detector(line):
         assert isinstance(left.detector, TieredDetector)
         assert left.detector.budget_ms == left.budget_ms == 5000
         assert not isinstance(right.detector, TieredDetector)
+
+
+def test_what_was_taught_holds_for_the_next_run(line, defective):
+    text = (line / "loop.toml").read_text().replace("watch:pictures", "pictures")
+    without = parse_config(text.encode(), "loop.toml")
+    config = parse_config(f'{text}\n[learning]\nfolder = "learned"\n'.encode(), "loop.toml")
+    assert run_loop(without, line)["left"].anomalies == 1
+    assert not (line / "learned").exists()
+    before = (line / "part.edgead").read_bytes()
+    with ExitStack() as stack:
+        cameras = build_cameras(config, line, stack)
+        teacher = stack.enter_context(build_learning(config, line, cameras))
+        lesson = teacher.add_good("left", Picture("1.png", defective.frame), "Ada")
+    stats = run_loop(config, line)
+    assert (stats["left"].anomalies, stats["right"].anomalies) == (0, 1)
+    with ExitStack() as stack:
+        cameras = build_cameras(config, line, stack)
+        stack.enter_context(build_learning(config, line, cameras)).undo("left", lesson.id, "Ada")
+    assert run_loop(config, line)["left"].anomalies == 1
+    assert (line / "part.edgead").read_bytes() == before
+
+
+def test_the_limits_of_learning_are_those_of_the_file(line):
+    text = (line / "loop.toml").read_text()
+    for learning, limit in (("", 65_536), ("bank_limit = 300", 300)):
+        config = parse_config(f"{text}\n[learning]\n{learning}\n".encode(), "loop.toml")
+        with ExitStack() as stack:
+            cameras = build_cameras(config, line, stack)
+            stack.enter_context(build_learning(config, line, cameras))
+            assert [camera.detector.bank_limit for camera in cameras] == [limit] * 2
+            assert (line / "edgead-learning" / "right" / "lessons.jsonl").exists()
+    assert build_learning(parse_config(text.encode(), "loop.toml"), line, []) is None
+
+
+def test_commands_need_somebody_who_learns(line):
+    text = (line / "loop.toml").read_text() + '[[sink]]\ntype = "mqtt"\nhost = "broker"\ncommands = true\n'
+    config = parse_config(text.encode(), "loop.toml")
+    with pytest.raises(EdgeadError, match=r"there is no \[learning\]"):
+        build_commands(config, [], None)
+    config = parse_config(f"{text}[learning]\n".encode(), "loop.toml")
+    (commands,) = build_commands(config, [], build_learning(config, line, []))
+    assert commands._broker.host == "broker"
