@@ -19,7 +19,7 @@ def run_command(
         str | None,
         typer.Option(
             help="rtsp://..., a camera's number, a GStreamer pipeline, watch:FOLDER, a video, a folder, a "
-            "picture, or play:VIDEO (a video as a camera, over and over)."
+            "picture, or play:VIDEO or play:FOLDER (as a camera, over and over)."
         ),
     ] = None,
     budget: Annotated[
@@ -38,6 +38,14 @@ def run_command(
         int | None, typer.Option(min=1, help="among so many.", show_default="as many as --hits")
     ] = None,
     events: Annotated[Path | None, typer.Option(help="Write events to this JSONL file.")] = None,
+    view: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Serve a page with the live picture there, e.g. 8675. On another host than this machine it "
+            "asks for a token, which is printed.",
+        ),
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or openvino.")] = None,
     precision: Annotated[EnginePrecision | None, typer.Option(help="fp32 or bf16.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
@@ -83,6 +91,7 @@ def run_command(
         loaded,
         given,
         events=events,
+        view=view,
         engine=engine,
         precision=None if precision is None else precision.value,
         threads=threads,
