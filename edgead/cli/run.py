@@ -19,7 +19,7 @@ def run_command(
         str | None,
         typer.Option(
             help="rtsp://..., a camera's number, a GStreamer pipeline, watch:FOLDER, a video, a folder, a "
-            "picture, or play:VIDEO (a video as a camera, over and over)."
+            "picture, or play:VIDEO or play:FOLDER (as a camera, over and over)."
         ),
     ] = None,
     budget: Annotated[
@@ -44,6 +44,14 @@ def run_command(
             metavar="DIR",
             help="Learn good parts on the line, and keep what was taught in this folder.",
             show_default="nothing is learned",
+        ),
+    ] = None,
+    view: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Serve a page with the live picture there, e.g. 8675. On another host than this machine it "
+            "asks for a token, which is printed.",
         ),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or openvino.")] = None,
@@ -91,6 +99,7 @@ def run_command(
         loaded,
         given,
         events=events,
+        view=view,
         engine=engine,
         precision=None if precision is None else precision.value,
         threads=threads,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,15 @@ class DemoOptions:
 
 
 @dataclass(frozen=True)
+class EnrolledCells:
+    """The demo's pictures, and a detector of good cells."""
+
+    pictures: demo_data.DemoPictures
+    plan: EnrollmentPlan
+    detector: Detector
+
+
+@dataclass(frozen=True)
 class DemoOutcome:
     """What the demo leaves behind."""
 
@@ -68,6 +77,49 @@ def run_demo(
     Raises:
         EdgeadError: Weights or pictures cannot be reached, or the folder is not a demo's.
     """
+    with enrolled_cells(options, step=step, warn=warn, progress=progress) as cells:
+        plan, detector, pictures = cells.plan, cells.detector, cells.pictures
+        labels = {
+            **dict.fromkeys(good_pictures(pictures.good), False),
+            **dict.fromkeys(good_pictures(pictures.defective), True),
+        }
+        step(f"inspecting {len(labels)} cells")
+        detection = detect_pictures(
+            detector,
+            plan.out.name,
+            sha256_file(plan.out),
+            list(labels),
+            options.folder / "results",
+            report_limit=len(labels),
+            overwrite=True,
+            extras=ReportExtras(
+                title="Demo: defects in solar cells",
+                labels=labels,
+                sections=(
+                    Section("How the pictures were chosen", (demo_data.RULE,)),
+                    Section("Whose pictures these are", (demo_data.LICENCE, *pictures.citations)),
+                ),
+            ),
+            progress=progress,
+        )
+    return DemoOutcome(plan, detector, detection)
+
+
+@contextmanager
+def enrolled_cells(
+    options: DemoOptions, *, step: Say, warn: Say, progress: Progress = ignore_progress
+) -> Iterator[EnrolledCells]:
+    """Get pictures and encoder, and enrol the good cells; the detector works until this ends.
+
+    Args:
+        options: Where and how.
+        step: Told what begins.
+        warn: Told what a person must know.
+        progress: Told how far enrolment is.
+
+    Raises:
+        EdgeadError: Weights or pictures cannot be reached, or the folder is not a demo's.
+    """
     folder = options.folder
     _claim(folder)
     step("pictures of solar cells")
@@ -86,31 +138,7 @@ def run_demo(
             recipe=get_recipe(RECIPE),
         )
         step(f"enrolling {len(plan.good)} good cells")
-        detector = enroll_part(encoder, plan, progress)
-        labels = {
-            **dict.fromkeys(good_pictures(pictures.good), False),
-            **dict.fromkeys(good_pictures(pictures.defective), True),
-        }
-        step(f"inspecting {len(labels)} cells")
-        detection = detect_pictures(
-            detector,
-            plan.out.name,
-            sha256_file(plan.out),
-            list(labels),
-            folder / "results",
-            report_limit=len(labels),
-            overwrite=True,
-            extras=ReportExtras(
-                title="Demo: defects in solar cells",
-                labels=labels,
-                sections=(
-                    Section("How the pictures were chosen", (demo_data.RULE,)),
-                    Section("Whose pictures these are", (demo_data.LICENCE, *pictures.citations)),
-                ),
-            ),
-            progress=progress,
-        )
-    return DemoOutcome(plan, detector, detection)
+        yield EnrolledCells(pictures, plan, enroll_part(encoder, plan, progress))
 
 
 def _claim(folder: Path) -> None:

@@ -15,6 +15,7 @@ from edgead_runtime.service.tables import (
     LoopConfig,
     OutboxTable,
     RulesTable,
+    ViewTable,
 )
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.sources.spec import is_there
@@ -38,6 +39,7 @@ def with_command_line(
     camera: CommandLineCamera | None,
     *,
     events: Path | None = None,
+    view: str | None = None,
     engine: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
@@ -49,6 +51,7 @@ def with_command_line(
         config: From a file, or the defaults.
         camera: Added to its cameras.
         events: A JSONL file added to its sinks.
+        view: ``[HOST:]PORT`` of the live view.
         engine: Instead of its own.
         precision: Instead of its own.
         threads: Instead of its own.
@@ -79,6 +82,10 @@ def with_command_line(
         changes["sink"] = (*config.sink, JsonlSink(path=str(events.absolute())))
         if not config.sink:
             changes["outbox"] = OutboxTable(path=f"{events.absolute()}.outbox")
+    if view is not None:
+        host, port = view_address(view)
+        base = config.view or ViewTable()
+        changes["view"] = msgspec.structs.replace(base, host=host or base.host, port=port)
     wanted = {"name": engine, "precision": precision, "threads": threads}
     said = {field: value for field, value in wanted.items() if value is not None}
     if said:
@@ -90,6 +97,21 @@ def with_command_line(
     if not complete.camera:
         raise ConfigError("there is no camera", "Give a detector and --source, or --config with [[camera]].")
     return complete
+
+
+def view_address(text: str) -> tuple[str, int]:
+    """Host (empty where none is given) and port of ``[HOST:]PORT``.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not (port.isascii() and port.isdigit()) or int(port) > 65535 or (":" in host and not bracketed):
+        raise ConfigError(
+            f"--view {text} is no address", "Give a port, or HOST:PORT, e.g. 8675 or 0.0.0.0:8675."
+        )
+    return host.strip("[]"), int(port)
 
 
 def _absolute(source: str) -> str:

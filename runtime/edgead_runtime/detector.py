@@ -500,6 +500,11 @@ class Detector:
         with self._lock:
             self._change(calibration=by_hand(self._state.calibration, threshold))
 
+    def restore_calibration(self, calibration: Calibration) -> None:
+        """Go back to thresholds that this detector had: what :attr:`calibration` gave earlier."""
+        with self._lock:
+            self._change(calibration=calibration)
+
     # -- looking at it ---------------------------------------------------------------------------------
 
     @property

@@ -188,6 +188,13 @@ class LeadingDetector(Detector):
             for companion in self._companions.values():
                 companion.follow_threshold(self.calibration)
 
+    def restore_calibration(self, calibration: Calibration) -> None:
+        """Go back to thresholds of the full setting; those of the others follow in proportion."""
+        with self._by_all_or_none():
+            super().restore_calibration(calibration)
+            for companion in self._companions.values():
+                companion.follow_threshold(self.calibration)
+
     def _tuning_to_save(self) -> StoredTuning | None:
         stored = self._tuning
         if stored is None:

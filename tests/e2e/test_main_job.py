@@ -105,6 +105,11 @@ def test_demo_runs_and_keeps_its_encoder(edgead, tmp_path):
     for text in (demo_data.RULE, demo_data.LICENCE, "10.1016/j.solener.2019.02.067", "Image AUROC"):
         assert text in page
 
+    live = edgead(*command, "--res", "112", "--live", "--no-browser", "--view", "0", "--seconds", "5")
+    assert live.code == 0, live.err
+    assert live.summary["url"].startswith("http://127.0.0.1:")
+    assert live.summary["inspected"] >= 3, "one a second"
+
     model = folder / "encoder" / "encoder.onnx"
     exported = model.stat().st_mtime_ns
     again = edgead(*command, "--res", "112")

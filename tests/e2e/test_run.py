@@ -2,6 +2,7 @@
 
 import json
 import signal
+import urllib.request
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from edgead_runtime import Detector, Picture, read_picture
 from edgead_runtime.streaming.learning import LineLearning
 
 from edgead.jobs.labelled_pictures import read_labelled
+from edgead.jobs.run import view_address
 
 
 def test_a_detector_and_a_source_are_enough(edgead, detector, pictures, tmp_path, monkeypatch):
@@ -87,6 +89,9 @@ def test_what_was_taught_is_a_data_set(edgead, detector, encoder, tmp_path):
         (["p.edgead", "--source", "0", "--hits", "3", "--window", "2"], "hits is 3 and window 2"),
         (["p.edgead", "--source", "nowhere"], "p.edgead"),
         (["--config", "none.toml"], "cannot read none.toml"),
+        (["p.edgead", "--source", "0", "--view", "all"], "--view all is no address"),
+        (["p.edgead", "--source", "0", "--view", "::1:80"], "--view ::1:80 is no address"),
+        (["p.edgead", "--source", "0", "--view", "70000"], "--view 70000 is no address"),
     ],
 )
 def test_what_is_missing_is_said_on_one_line(edgead, arguments, problem):
@@ -95,6 +100,22 @@ def test_what_is_missing_is_said_on_one_line(edgead, arguments, problem):
 
 def test_what_is_no_source_is_said(edgead, detector, tmp_path):
     edgead("run", detector, "--source", tmp_path / "nowhere").assert_refused("there is no source", "rtsp")
+
+
+def test_the_page_of_the_live_view_is_served(start_edgead, detector, pictures):
+    process = start_edgead("run", detector, "--source", f"play:{pictures}", "--view", "localhost:0")
+    said = next(line for line in process.stderr if "live view at" in line)
+    with urllib.request.urlopen(said.split()[-1], timeout=5) as answer:
+        assert "edgead live" in answer.read().decode()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+
+
+def test_where_to_listen():
+    assert view_address("8675") == ("", 8675)
+    assert view_address("0.0.0.0:80") == ("0.0.0.0", 80)
+    assert view_address("[::1]:0") == ("::1", 0)
 
 
 def test_the_example_can_be_printed_and_checked(edgead, tmp_path, monkeypatch):

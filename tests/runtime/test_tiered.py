@@ -169,6 +169,16 @@ def test_a_setting_that_gives_no_numbers_is_left_out(settings_of, monkeypatch):
     assert any("98 x 98" in note and "left out here" in note for note in again.budget_notes)
 
 
+def test_thresholds_are_moved_and_put_back_in_every_setting(line):
+    detector = line.detector
+    before, faster = detector.calibration, detector._others[0]
+    detector.set_threshold(before.threshold * 3)
+    moved = faster.threshold
+    detector.restore_calibration(before)
+    assert detector.calibration == before
+    assert faster.threshold == pytest.approx(moved / 3)
+
+
 def test_it_takes_what_a_detector_takes(line, good_frames):
     assert isinstance(line.detector, Detector)
     assert line.detector.settings == (

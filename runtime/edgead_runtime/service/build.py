@@ -34,6 +34,9 @@ from edgead_runtime.streaming.sinks import (
 )
 from edgead_runtime.streaming.sources import NetworkCamera, Source, source_from_text
 from edgead_runtime.streaming.sources.spec import is_there
+from edgead_runtime.streaming.teaching import Teacher
+from edgead_runtime.streaming.thresholds import DetectorThresholds
+from edgead_runtime.streaming.view import LiveView
 from edgead_runtime.streaming.zones import Zone
 
 _RELATIVE_KINDS = ("watch:", "play:")
@@ -188,3 +191,27 @@ def build_clips(config: tables.LoopConfig, base: Path) -> Sequence[ClipRecorder]
         for table in config.sink
         if isinstance(table, tables.ClipsSink)
     ]
+
+
+def build_view(
+    table: tables.ViewTable, cameras: Sequence[Camera], teacher: Teacher | None = None
+) -> LiveView:
+    """The live view of these cameras, with their thresholds to be moved.
+
+    Args:
+        table: How it is served.
+        cameras: Those of the stream.
+        teacher: Takes what the page's buttons say; ``None``: it has none.
+
+    Raises:
+        ConfigError: Its packages are not installed, or the token is too short.
+    """
+    return LiveView(
+        table.host,
+        table.port,
+        token=table.token,
+        teacher=teacher,
+        thresholds=DetectorThresholds(cameras),
+        max_fps=table.max_fps,
+        max_side_px=table.max_side_px,
+    )

@@ -11,7 +11,8 @@ _EXAMPLE = """\
 name = "left"                       # goes into topics and file names
 detector = "part.edgead"            # from `edgead enroll`
 source = "rtsp://user:${CAMERA_PASSWORD}@192.168.0.20/stream1"
-# Also: a camera's number, a GStreamer pipeline, watch:FOLDER, a video, a picture, a folder, play:VIDEO.
+# Also: a camera's number, a GStreamer pipeline, watch:FOLDER, a video, a picture, a folder, and play:VIDEO or
+# play:FOLDER.
 # encoder = "encoder"               # by default inside the detector, or where it was enrolled
 # any_size = false                  # accept frames of another size than the good pictures
 # threshold = 0.4                   # by default the calibrated one
@@ -116,6 +117,13 @@ folder = "events"
 # folder = "edgead-learning"        # the journal, and pictures as eval and --labelled take them
 # max_mb = 2000.0                   # for pictures; beyond it lessons are refused
 # bank_limit = 65536                # patches; by default twice what was enrolled, at least 65536
+
+# [view]                            # a page with the live picture: pip install "edgead-runtime[view]"
+# host = "127.0.0.1"                # another one asks for the token
+# port = 8675
+# token = "${VIEW_TOKEN}"           # 16 characters or more; by default made anew at each start, and logged
+# max_fps = 10.0                    # pictures a second for browsers, made while one looks
+# max_side_px = 960
 
 [log]
 # json = false

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from edgead_runtime.service.build import build_cameras, build_clips, build_sinks
+from edgead_runtime.service.build import build_cameras, build_clips, build_sinks, build_view
 from edgead_runtime.service.learning import build_commands, build_learning
 from edgead_runtime.service.tables import LoopConfig
 from edgead_runtime.streaming.cameras import CameraStats
@@ -17,6 +17,7 @@ from edgead_runtime.streaming.loop import Stream
 from edgead_runtime.streaming.results import Listener
 from edgead_runtime.streaming.signals import stop_on_signals
 from edgead_runtime.streaming.sinks import Metrics
+from edgead_runtime.streaming.view import LiveView
 
 log = logging.getLogger("edgead.run")
 
@@ -54,6 +55,11 @@ def run_loop(config: LoopConfig, base: Path) -> Mapping[str, CameraStats]:
             metrics = stack.enter_context(Metrics(config.metrics.host, config.metrics.port))
             listeners.append(metrics)
             log.info("numbers at http://%s:%d/metrics", config.metrics.host, metrics.port)
+        view: LiveView | None = None
+        if config.view is not None:
+            view = stack.enter_context(build_view(config.view, cameras, learning))
+            listeners.append(view)
+            log.info("live view at %s", view.url)
         stream = Stream(
             cameras,
             listeners=listeners,
@@ -63,6 +69,8 @@ def run_loop(config: LoopConfig, base: Path) -> Mapping[str, CameraStats]:
         )
         if metrics is not None:
             metrics.watch(stream, delivery)
+        if view is not None:
+            view.watch(stream)
         for camera in cameras:
             log.info("%s: inspecting %s", camera.name, camera.source.label)
         _follow(stream, config.log.status_every_s)

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
+from edgead_runtime.streaming.view.live import DEFAULT_PORT
 
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -114,6 +115,16 @@ class LearningTable(Table, frozen=True):
     bank_limit: Count | None = None
 
 
+class ViewTable(Table, frozen=True):
+    """``[view]``: the live view in a browser."""
+
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = DEFAULT_PORT
+    token: str | None = None
+    max_fps: Positive = 10.0
+    max_side_px: Annotated[int, Meta(ge=64)] = 960
+
+
 class LogTable(Table, frozen=True):
     """``[log]``."""
 
@@ -190,6 +201,7 @@ class LoopConfig(Table, frozen=True):
     outbox: OutboxTable = OutboxTable()
     metrics: MetricsTable | None = None
     learning: LearningTable | None = None
+    view: ViewTable | None = None
     log: LogTable = LogTable()
 
 
@@ -204,6 +216,7 @@ TABLES: tuple[type[Table], ...] = (
     OutboxTable,
     MetricsTable,
     LearningTable,
+    ViewTable,
     LogTable,
     JsonlSink,
     CsvSink,

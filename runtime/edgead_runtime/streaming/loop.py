@@ -91,6 +91,11 @@ class Stream:
         """Ask it to end after the frame that is being inspected; from any thread."""
         self._stop.set()
 
+    @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """What it inspects."""
+        return tuple(lane.camera for lane in self._lanes)
+
     def stats(self) -> Mapping[str, CameraStats]:
         """Counts by camera; from any thread."""
         return {lane.camera.name: lane.stats() for lane in self._lanes}

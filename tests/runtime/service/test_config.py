@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 MINIMAL = '[[camera]]\nname = "a"\ndetector = "d.edgead"\nsource = "0"\n'
-SECRETS = {"CAMERA_PASSWORD": "geheim", "MQTT_PASSWORD": "m", "HOOK_TOKEN": "t"}
+SECRETS = {"CAMERA_PASSWORD": "geheim", "MQTT_PASSWORD": "m", "HOOK_TOKEN": "t", "VIEW_TOKEN": "v" * 16}
 
 
 def uncommented():

@@ -54,6 +54,8 @@ def line(tmp_path, mini_bundle, good_frames, defective, quick):
         folder = "clips"
         [metrics]
         port = 0
+        [view]
+        port = 0
         [engine]
         threads = 1
         """
@@ -75,17 +77,21 @@ def _start(line, *options, module="edgead_runtime.service"):
 
 def test_two_cameras_share_an_encoder_and_sigterm_ends_it_well(line):
     process = _start(line, "loop.toml", "--log-json")
-    metrics, end = "", time.monotonic() + 30
+    metrics, view, end = "", "", time.monotonic() + 30
     logged = []
     while time.monotonic() < end:
         record = json.loads(process.stderr.readline())
         logged.append(record["message"])
         if record["message"].startswith("numbers at"):
             metrics = record["message"].split()[-1]
+        if record["message"].startswith("live view at"):
+            view = record["message"].split()[-1]
         if "right: event" in record["message"] and "closed" in record["message"]:
             break
     with urllib.request.urlopen(metrics, timeout=5) as answer:
         assert 'edgead_frames_inspected_total{camera="left"} 3' in answer.read().decode()
+    with urllib.request.urlopen(view, timeout=5) as answer:
+        assert "edgead live" in answer.read().decode()
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err

@@ -18,6 +18,7 @@ from edgead_runtime.streaming.sources import (
     GStreamerPipeline,
     NetworkCamera,
     Pictures,
+    PlayedPictures,
     VideoFile,
     WatchedFolder,
     Webcam,
@@ -83,6 +84,35 @@ def test_a_video_gives_every_frame(video, part):
     grabs = _read_all(VideoFile(video))
     assert len(grabs) == 12
     assert np.abs(grabs[5].image.astype(int) - part(5)).mean() < 6  # Motion JPEG
+
+
+def test_pictures_played_as_a_camera_come_in_time_over_and_over(tmp_path):
+    for name in ("b.png", "a.png"):
+        (tmp_path / name).write_bytes(encode_png(frame_scoring(0.1, ord(name[0]))))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    source = PlayedPictures([tmp_path], per_second=20)
+    assert source.live
+    begun, session = time.monotonic(), source.open()
+    assert [session.read().name for _ in range(2)] == ["a.png", "b.png"]
+    with pytest.raises(PictureError, match=r"broken\.png"):
+        session.read()
+    assert [session.read().name for _ in range(2)] == ["a.png", "b.png"]
+    assert time.monotonic() - begun > 4 / 20
+    assert as_source(f"play:{tmp_path}") == PlayedPictures((tmp_path,))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="no picture"):
+        PlayedPictures([tmp_path / "empty"]).open()
+    with pytest.raises(SourceError, match="no file or folder"):
+        PlayedPictures([tmp_path / "none"]).open()
+
+
+def test_a_slow_player_gives_nothing_rather_than_nothing_for_long(tmp_path):
+    (tmp_path / "a.png").write_bytes(encode_png(frame_scoring(0.1)))
+    session = PlayedPictures([tmp_path], per_second=0.1).open()
+    assert session.read() is not None
+    begun = time.monotonic()
+    assert session.read() is None
+    assert time.monotonic() - begun < 1
 
 
 def test_a_video_played_as_a_camera_keeps_its_own_time_and_begins_again(video):

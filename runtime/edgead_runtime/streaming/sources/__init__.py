@@ -4,6 +4,7 @@ from edgead_runtime.streaming.sources.base import EndOfSourceError, Grab, Sessio
 from edgead_runtime.streaming.sources.files import Pictures, WatchedFolder
 from edgead_runtime.streaming.sources.iterables import Frames
 from edgead_runtime.streaming.sources.opencv import GStreamerPipeline, VideoFile, Webcam
+from edgead_runtime.streaming.sources.played import PlayedPictures
 from edgead_runtime.streaming.sources.rtsp import NetworkCamera
 from edgead_runtime.streaming.sources.spec import as_source, source_from_text
 
@@ -14,6 +15,7 @@ __all__ = [
     "Grab",
     "NetworkCamera",
     "Pictures",
+    "PlayedPictures",
     "Session",
     "Source",
     "VideoFile",

@@ -13,6 +13,7 @@ from edgead_runtime.streaming.sources.base import Source
 from edgead_runtime.streaming.sources.files import Pictures, WatchedFolder
 from edgead_runtime.streaming.sources.iterables import Frames
 from edgead_runtime.streaming.sources.opencv import GStreamerPipeline, VideoFile, Webcam
+from edgead_runtime.streaming.sources.played import PlayedPictures
 from edgead_runtime.streaming.sources.rtsp import NetworkCamera
 
 _ADDRESSES = ("rtsp://", "rtsps://", "http://", "https://", "udp://", "tcp://", "rtmp://", "srt://")
@@ -23,7 +24,7 @@ def source_from_text(text: str) -> Source:
 
     ``0``: a webcam. ``rtsp://...``: a network camera. ``a ! b ! appsink``: a GStreamer pipeline.
     ``watch:FOLDER``: a folder that is being filled. A folder or a picture: its pictures. Another file: a
-    video; ``play:FILE`` plays it as a camera, over and over.
+    video; ``play:FILE`` plays it as a camera, over and over, and ``play:FOLDER`` its pictures, one a second.
 
     Raises:
         SourceError: It is none of these, or a path that is not there.
@@ -39,6 +40,8 @@ def source_from_text(text: str) -> Source:
     if colon and kind == "watch":
         return WatchedFolder(Path(rest))
     if colon and kind == "play":
+        if Path(rest).is_dir():
+            return PlayedPictures((Path(rest),))
         return VideoFile(Path(rest), as_camera=True, repeat=True)
     path = Path(text)
     if not text or not is_there(path):
