@@ -156,7 +156,7 @@ def test_dinov2_s_as_it_is_used(random_weights, pictures, tmp_path):
     weights = replace(weights, state={name: 0.1 * value for name, value in weights.state.items()})
     bundle = export(tmp_path / "encoder", spec, weights, 24, parity_images=pictures)
     memory = {}
-    for precision in PRECISIONS:
+    for precision in ("fp32", "fp16"):  # the others are built at a small size above
         for graph, model in graphs_of(bundle, precision):
             plan = build(model)
             assert fused_attentions(plan.messages) == (0 if precision == "fp32" else spec.depth), graph
