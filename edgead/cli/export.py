@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgead.cli.export_engines import BuildFor, build_engines, check_engine
+from edgead.cli.export_triton import (
+    TritonBackend,
+    check_options_fit,
+    check_repository,
+    serving_options,
+    write_repository,
+)
 from edgead.cli.gate_words import say_gates
 from edgead.cli.options import Json, Overwrite, Quiet, parse_layers, parse_names
 from edgead.cli.terminal import Terminal
@@ -16,15 +24,6 @@ from edgead.cli.terminal import Terminal
 if TYPE_CHECKING:
     from edgead_export.export import ExportOutcome
     from edgead_export.parity import ParityReport
-    from edgead_runtime.tensorrt.api import FlavourName
-    from edgead_runtime.tensorrt.options import BuildOptions
-
-
-class BuildFor(str, Enum):
-    """Choices of ``--engine``."""
-
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt-rtx"
 
 
 class Resize(str, Enum):
@@ -43,6 +42,7 @@ class Fit(str, Enum):
 
 def export(
     *,
+    context: typer.Context,
     backbone: Annotated[str, typer.Option(help="E.g. dinov2_s; a wrong name lists the others.")] = "dinov2_s",
     res: Annotated[
         str, typer.Option(help="Input size in pixels: one side (448) or height x width (448x588).")
@@ -121,11 +121,41 @@ def export(
         list[int] | None,
         typer.Option(help="GPUs to build for with tensorrt-rtx, by compute capability: 86 89 120."),
     ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write models for NVIDIA's Triton server into this repository. With --detector or "
+            "--encoder nothing is traced.",
+            show_default="none",
+        ),
+    ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --triton: serve this .edgead file, good pictures and all."),
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With --triton: serve an encoder that was exported earlier."),
+    ] = None,
+    backend: Annotated[
+        TritonBackend,
+        typer.Option(
+            help="With --triton: what runs the model. python runs the detector itself, mask and resize too."
+        ),
+    ] = TritonBackend.ONNXRUNTIME,
+    instances: Annotated[int, typer.Option(help="With --triton: copies that run at the same time.")] = 1,
+    max_batch: Annotated[
+        int, typer.Option(help="With --triton and --dynamic-batch: most pictures that Triton joins.")
+    ] = 8,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a backbone into an encoder bundle, and check that it computes what torch computes."""
+    """Turn a backbone into an encoder bundle, and check that it computes what torch computes.
+
+    With --triton, write it (or an encoder or detector that is there) for NVIDIA's Triton server.
+    """
     from edgead_export.backbones import get_backbone
     from edgead_export.precisions.names import check_precisions
     from edgead_export.resolution import parse_resolution
@@ -134,18 +164,32 @@ def export(
     from edgead.jobs.labelled_pictures import read_labelled
 
     terminal = Terminal(quiet=quiet, as_json=as_json)
+    traced = triton is None or (detector is None and encoder is None)
+    check_options_fit(context, triton=triton is not None, traced=traced)
+    precisions = check_precisions(parse_names(precision or []))
+    serving = (
+        None
+        if triton is None
+        else serving_options(backend, precisions, instances, max_batch, overwrite=overwrite)
+    )
+    if triton is not None and serving is not None and not traced:
+        check_repository(triton, serving, detector=detector, encoder=encoder)
+        models = write_repository(terminal, triton, serving, detector=detector, encoder=encoder)
+        terminal.result({"triton": models})
+        return
     target = out or Path(f"{backbone}_{res.replace(' ', '')}")
     blocks = parse_layers(layers or [])
     check_bundle_folder(target, overwrite=overwrite)
+    if triton is not None and serving is not None:
+        check_repository(triton, serving, encoder=target)
     # What can be known to be wrong is said before torch takes its seconds to load.
     spec = get_backbone(backbone)
     parse_resolution(res, spec.patch_size)
     if blocks:
         spec.check_layers(blocks)
-    precisions = check_precisions(parse_names(precision or []))
     if calibrate is not None or labelled is not None:
         check_judged(precisions)
-    build = None if engine is None else _check_engine(engine, sm or [])
+    build = None if engine is None else check_engine(engine, sm or [])
     truth = None if labelled is None else read_labelled(labelled)
     terminal.step("loading torch")
     from edgead_export.export import ExportOptions, export_encoder
@@ -164,6 +208,7 @@ def export(
             dynamic_batch=dynamic_batch,
             fuse=fuse,
             precisions=precisions,
+            symmetric_int8=build is not None,
             calibration_images=calibrate,
             labelled=truth,
             parity_images=parity_images,
@@ -176,34 +221,19 @@ def export(
     say_parity(terminal, outcome.parity)
     say_gates(terminal, outcome.parity.gates)
     terminal.say(f"Wrote {outcome.path} in {outcome.seconds:.0f} s.")
-    built = None if build is None else _build(terminal, target, *build)
+    built = [] if build is None else build_engines(terminal, target, outcome.manifest, precisions, *build)
+    models = (
+        []
+        if triton is None or serving is None
+        else write_repository(terminal, triton, serving, encoder=outcome.path)
+    )
     terminal.say(
         f"Enrol good pictures with: edgead enroll --encoder {shlex.quote(str(outcome.path))} "
         "--good FOLDER -o part.edgead"
     )
-    terminal.result({**_summary(outcome), "engine": built})
-
-
-def _check_engine(engine: BuildFor, sm: list[int]) -> tuple[FlavourName, BuildOptions]:
-    """What to build; refused at once where it cannot be."""
-    from edgead_runtime.tensorrt.building import check_can_build
-    from edgead_runtime.tensorrt.options import BuildOptions
-
-    options = BuildOptions(sm=tuple(sm))
-    check_can_build(engine.value, options)
-    return engine.value, options
-
-
-def _build(terminal: Terminal, bundle: Path, flavour: FlavourName, options: BuildOptions) -> dict[str, Any]:
-    """The engine beside the encoder, as ``edgead-runtime build`` makes it."""
-    from edgead_runtime.tensorrt.building import build_engine
-    from msgspec import to_builtins
-
-    terminal.step("building the engine")
-    built = build_engine(bundle, flavour, options)
-    for line in built.lines():
-        terminal.say(line)
-    return {"plan": str(built.path), "record": to_builtins(built.record)}
+    # The first of them under the older name as well, for whoever built one engine.
+    engine_summary = {"engine": built[0] if built else None, "engines": built}
+    terminal.result({**_summary(outcome), **engine_summary, "triton": models})
 
 
 def check_judged(precisions: tuple[str, ...]) -> None:

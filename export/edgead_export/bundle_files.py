@@ -39,7 +39,14 @@ class BundleFiles:
         self._frames: list[FrameFile] = []
         self._contents: dict[str, bytes] = {}
 
-    def add(self, precision: Precision, data: bytes, judged: Mapping[str, bool] | None = None) -> None:
+    def add(
+        self,
+        precision: Precision,
+        data: bytes,
+        judged: Mapping[str, bool] | None = None,
+        *,
+        symmetric: bool = False,
+    ) -> None:
         """Add an encoder."""
         path = _name("encoder", precision)
         self._contents[path] = data
@@ -50,6 +57,7 @@ class BundleFiles:
                 sha256=sha256_bytes(data),
                 bytes=len(data),
                 judged=dict(judged or {}),
+                symmetric=symmetric,
             )
         )
 
@@ -66,7 +74,7 @@ class BundleFiles:
             judged = {**reference.judged, **offer.judged}
             self._files[self._files.index(reference)] = msgspec.structs.replace(reference, judged=judged)
         elif offer.passed:
-            self.add(offer.precision, offer.data, offer.judged)
+            self.add(offer.precision, offer.data, offer.judged, symmetric=offer.symmetric)
             if not fuse:
                 return
             try:

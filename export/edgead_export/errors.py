@@ -35,3 +35,7 @@ class PrecisionError(EdgeadError):
 
 class ParityError(EdgeadError):
     """The ONNX file does not compute what torch computes."""
+
+
+class TritonError(EdgeadError):
+    """This cannot be served by Triton, or not in this way."""

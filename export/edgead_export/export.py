@@ -69,6 +69,8 @@ class ExportOptions:
     """``auto``, ``hub``, ``standin`` or a file."""
     precisions: tuple[str, ...] = ("fp32",)
     """What to offer. The fp32 file is always there; bf16 is judged and has no file."""
+    symmetric_int8: bool = False
+    """Make the int8 file for TensorRT, which takes signed activations around 0 and no others."""
     calibration_images: Path | None = None
     """Good pictures of the part, which int8 is calibrated on and every precision judged on."""
     labelled: LabelledPictures | None = None
@@ -188,7 +190,14 @@ def build_bundle(
     offers: list[Offer] = []
     if others := [precision for precision in precisions if precision != "fp32"]:
         gate_pictures = _gate_pictures(options, pictures, others, note)
-        offering = Offering(model, reference, draft, lambda made: finish(made, metadata), gate_pictures)
+        offering = Offering(
+            model,
+            reference,
+            draft,
+            lambda made: finish(made, metadata),
+            gate_pictures,
+            symmetric_int8=options.symmetric_int8,
+        )
         offers = offer_all(others, offering, stage=stage, note=note)
         report = replace(report, gates=tuple(gate for offer in offers for gate in offer.reports))
     for offer in offers:

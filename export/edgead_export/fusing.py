@@ -2,8 +2,8 @@
 
 What comes before and after the encoder is made node by node and joined to the encoder's file as it is, so
 that the fused encoder is the one that was traced and compared, in whatever precision it has. Operators are
-those of opset 17 that ONNX Runtime, OpenVINO and TensorRT's parser all know; Scan, which would slice the bank
-without copying, is not among them.
+those of opset 17 that ONNX Runtime, OpenVINO and TensorRT's parser all know (18 to 20 differ in reductions
+alone); Scan, which would slice the bank without copying, is not among them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ def fuse(encoder: onnx.ModelProto, manifest: EncoderManifest) -> onnx.ModelProto
     feature = fused_feature(manifest)
     graph = encoder.graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
-    head = _Nodes()
+    opset = next(entry.version for entry in encoder.opset_import if entry.domain == "")
+    head = _Nodes(opset)
     _head(head, manifest, types[manifest.input.name])
-    tail = _Nodes()
+    tail = _Nodes(opset)
     _tail(tail, manifest, feature, types[feature.name])
     inputs, outputs = _interface(manifest, feature)
     fused = onnx.ModelProto()
@@ -58,9 +59,14 @@ def fused_feature(manifest: EncoderManifest) -> FeatureOutput:
 class _Nodes:
     """Nodes and constants in the order they are made."""
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int, outer: _Nodes | None = None) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
+        self._opset, self._outer = opset, outer
+
+    def inner(self) -> _Nodes:
+        """The body of a loop, whose constants are those of the graph around it."""
+        return _Nodes(self._opset, self)
 
     def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """One node with one output, whose name is returned."""
@@ -69,8 +75,17 @@ class _Nodes:
         )
         return output
 
+    def reduce(self, operator: str, source: str, output: str, axis: int, *, keep: bool) -> str:
+        """A reduction over one axis, which opset 18 made an input."""
+        if self._opset < 18:
+            return self.add(operator, [source], output, axes=[axis], keepdims=int(keep))
+        axes = self.constant(f"axes_of_{output.removeprefix(_PREFIX)}", np.array([axis], np.int64))
+        return self.add(operator, [source, axes], output, keepdims=int(keep))
+
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
         """A constant, whose name is returned."""
+        if self._outer is not None:
+            return self._outer.constant(name, value)
         self.constants.append(numpy_helper.from_array(value, _PREFIX + name))
         return _PREFIX + name
 
@@ -103,7 +118,7 @@ def _tail(made: _Nodes, manifest: EncoderManifest, feature: FeatureOutput, given
     patches = math.prod(manifest.grid)
     shape = made.constant("patch_rows", np.array([patches, feature.dim], dtype=np.int64))
     rows = made.add("Reshape", [tokens, shape], _PREFIX + "rows")
-    lengths = made.add("ReduceL2", [rows], _PREFIX + "lengths", axes=[1], keepdims=1)
+    lengths = made.reduce("ReduceL2", rows, _PREFIX + "lengths", 1, keep=True)
     flat = made.constant("flat", np.array([-1], dtype=np.int64))
     made.add("Reshape", [lengths, flat], frame_graph.LENGTHS)
     least = made.constant("least_length", np.array(_LEAST_LENGTH, dtype=np.float32))
@@ -128,12 +143,12 @@ def _search(made: _Nodes, queries: str, patches: int) -> str:
 
     One product with the whole bank is no faster (docs/design.md) and needs N * M numbers at a time.
     """
-    body = _Nodes()
+    body = made.inner()
     number, go_on, best = (_PREFIX + name for name in ("block_number", "go_on", "best"))
     block = body.add("Gather", [frame_graph.BANK, number], _PREFIX + "block", axis=0)
     turned = body.add("Transpose", [block], _PREFIX + "block_columns", perm=[1, 0])
     similarities = body.add("MatMul", [queries, turned], _PREFIX + "similarities")
-    of_block = body.add("ReduceMax", [similarities], _PREFIX + "of_block", axes=[1], keepdims=0)
+    of_block = body.reduce("ReduceMax", similarities, _PREFIX + "of_block", 1, keep=False)
     bias = body.add("Gather", [frame_graph.BANK_BIAS, number], _PREFIX + "block_bias", axis=0)
     counted = body.add("Add", [of_block, bias], _PREFIX + "counted")
     better = body.add("Max", [best, counted], _PREFIX + "better")
@@ -167,7 +182,7 @@ def _score(made: _Nodes, distances: str, patches: int) -> None:
             axis=0,
         )
     )
-    made.add("ReduceMean", [_PREFIX + "top"], frame_graph.SCORE, axes=[0], keepdims=1)
+    made.reduce("ReduceMean", _PREFIX + "top", frame_graph.SCORE, 0, keep=True)
 
 
 def _interface(

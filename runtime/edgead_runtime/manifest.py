@@ -84,6 +84,8 @@ class EncoderFile(_Record, frozen=True, kw_only=True):
 
     ``onnxruntime``, or ``openvino+bf16`` where what the file has in float32 was computed in bfloat16. A way
     that is not here was not tried."""
+    symmetric: bool = False
+    """Of int8: activations are signed around 0, as TensorRT takes them. Else unsigned, as processors like."""
 
 
 class FrameFile(_Record, frozen=True, kw_only=True):

@@ -56,6 +56,18 @@ def test_it_is_written_beside_the_encoder_which_stays_as_it_is(tiny_export):
     assert "edgead.graph" not in said
 
 
+@pytest.mark.parametrize("opset", [18, 20])
+def test_newer_opsets_write_reductions_otherwise(tiny_export, opset):
+    options = tiny_export(resolution="56x84", opset=opset, fuse=True)
+    export_encoder(options)
+    bundle = EncoderBundle.open(options.out)
+    model = onnx.load_from_string(bundle.read_frame_graph())
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.version for entry in model.opset_import} == {opset}
+    report = json.loads((options.out / "parity.json").read_bytes())["frame"]
+    assert report["distance_error_max"] < 1e-5
+
+
 def test_a_frame_graph_that_disagrees_is_not_written(tiny_export, monkeypatch, tmp_path):
     def bent(model, manifest):
         fused = fuse(model, manifest)

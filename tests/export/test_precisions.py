@@ -172,6 +172,32 @@ def test_scales_hold_the_range_and_zero():
     np.testing.assert_allclose(weight_scales(np.float32([[1, 0], [-2, 0]]))[0], 2 / 127)
 
 
+def test_symmetric_scales_are_around_zero():
+    for low, high in ((-1.0, 3.0), (-3.0, 1.0), (2.0, 3.0), (0.0, 0.0)):
+        found = Activations(np.array([low, 0.0], np.float32), np.array([high, 0.1], np.float32))
+        scale, zero = activation_scale(found, symmetric=True)
+        assert (zero, zero.dtype) == (0, np.int8)
+        assert scale > 0
+        assert 127 * scale == pytest.approx(max(abs(low), abs(high), 0.1), rel=1e-5)
+
+
+def test_symmetric_int8_is_what_tensorrt_takes(traced):
+    """Signed around 0 and nothing else (NVIDIA, TensorRT, "Explicit Quantization")."""
+    model, size = traced
+    inputs = inputs_of(size)
+    activations = observe(model, sources(model), inputs)
+    made = quantize_linears(model, activations, symmetric=True)
+    onnx.checker.check_model(made, full_check=True)
+    pairs = ("QuantizeLinear", "DequantizeLinear")
+    zeros = {node.input[2] for node in made.graph.node if node.op_type in pairs}
+    constants = {tensor.name: tensor for tensor in made.graph.initializer}
+    assert zeros
+    for name in zeros:
+        assert constants[name].data_type == TensorProto.INT8
+        assert not numpy_helper.to_array(constants[name]).any()
+    assert near(run(made, inputs[0], "int8"), run(model, inputs[0])) < 0.1
+
+
 def test_layers_that_are_kept_stay_as_they_are(traced):
     model, size = traced
     activations = observe(model, sources(model), inputs_of(size))
@@ -361,9 +387,9 @@ def test_every_precision_is_written_with_its_frame_graph(tiny_export, monkeypatc
     assert all(gate["passed"] and gate["rows"] for gate in gates)
 
 
-def _with_quantized_outputs(model, activations, *, keep=()):
+def _with_quantized_outputs(model, activations, *, keep=(), symmetric=False):
     """What quantizers do that are left to themselves: also what comes out of each product."""
-    made = quantize_linears(model, activations, keep=keep)
+    made = quantize_linears(model, activations, keep=keep, symmetric=symmetric)
     scale = numpy_helper.from_array(np.array(0.7, np.float32), "out_scale")
     zero = numpy_helper.from_array(np.array(128, np.uint8), "out_zero")
     made.graph.initializer.extend([scale, zero])
@@ -380,6 +406,26 @@ def _with_quantized_outputs(model, activations, *, keep=()):
     del made.graph.node[:]
     made.graph.node.extend(copies)
     return made
+
+
+def test_int8_for_tensorrt_is_a_file_of_its_own_kind(tiny_export, monkeypatch):
+    _loosely(monkeypatch)
+    options = tiny_export(resolution="56x84", precisions=("int8",), fuse=True, symmetric_int8=True)
+    outcome = export_encoder(options)
+    entry = outcome.manifest.file("int8")
+    assert entry.symmetric
+    assert entry.judged == {"onnxruntime": True}
+    assert not outcome.manifest.file("fp32").symmetric
+    bundle = EncoderBundle.open(options.out)
+    for data in (bundle.read_model("int8"), bundle.read_frame_graph("int8")):
+        model = onnx.load_from_string(data)
+        assert not any(tensor.data_type == TensorProto.UINT8 for tensor in model.graph.initializer)
+        assert any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    usual = export_encoder(
+        tiny_export(resolution="56x84", precisions=("int8",), out=options.out.parent / "x")
+    )
+    assert not usual.manifest.file("int8").symmetric
+    assert usual.manifest.fingerprint() == outcome.manifest.fingerprint()
 
 
 def test_a_broken_int8_file_is_not_written_and_the_others_are(tiny_export, monkeypatch):
@@ -401,7 +447,8 @@ def test_a_broken_int8_file_is_not_written_and_the_others_are(tiny_export, monke
 def test_int8_goes_on_until_it_passes(tiny_export, monkeypatch):
     good, bad = [], []
 
-    def attempts(model, inputs):
+    def attempts(model, inputs, *, symmetric):
+        assert not symmetric
         broken = _with_quantized_outputs(model, observe(model, sources(model), inputs))
         bad.append(1)
         yield Int8Attempt(broken, ())

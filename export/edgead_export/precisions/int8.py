@@ -1,7 +1,8 @@
 """An int8 file: linear layers between QuantizeLinear and DequantizeLinear, everything else as it was.
 
-Activations are unsigned with a zero point and one scale a tensor, weights signed with a scale for each output
-channel. (Signed by signed is many times slower in ONNX Runtime on x86.) Biases, LayerNormalization, Softmax,
+Weights are signed with a scale for each output channel, activations have one scale a tensor. For processors
+they are unsigned with a zero point (signed by signed is many times slower in ONNX Runtime on x86); TensorRT
+takes signed ones around 0 and nothing else. Biases, LayerNormalization, Softmax,
 GELU and the products of attention stay in float32, and no output of a linear layer is quantized: that was
 seen to break the features while the AUROC on a few pictures still looked fine.
 """
@@ -23,7 +24,11 @@ _LEAST_SCALE = 1e-9
 
 
 def quantize_linears(
-    model: onnx.ModelProto, activations: Mapping[str, Activations], *, keep: Collection[str] = ()
+    model: onnx.ModelProto,
+    activations: Mapping[str, Activations],
+    *,
+    keep: Collection[str] = (),
+    symmetric: bool = False,
 ) -> onnx.ModelProto:
     """The graph with its linear layers in int8.
 
@@ -31,6 +36,7 @@ def quantize_linears(
         model: The fp32 graph, smoothed or not; not changed.
         activations: Ranges of the linear layers' sources.
         keep: Names of layers that stay in fp32.
+        symmetric: Activations as TensorRT takes them: int8 with zero point 0.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -43,7 +49,7 @@ def quantize_linears(
         if linear is not None:
             if linear.source not in quantized:
                 quantized[linear.source] = _quantized_source(
-                    nodes, constants, linear.source, activations[linear.source]
+                    nodes, constants, linear.source, activations[linear.source], symmetric=symmetric
                 )
             weight = _quantized_weight(nodes, constants, linear.weight)
             node.input[0], node.input[1] = quantized[linear.source], weight
@@ -61,15 +67,19 @@ def weight_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return scales.astype(np.float32)
 
 
-def activation_scale(found: Activations) -> tuple[np.float32, np.uint8]:
+def activation_scale(found: Activations, *, symmetric: bool = False) -> tuple[np.float32, np.uint8 | np.int8]:
     """Scale and zero point that hold the range and zero."""
+    if symmetric:
+        return np.float32(max(float(found.magnitude.max()) / _LARGEST, _LEAST_SCALE)), np.int8(0)
     low, high = min(float(found.low.min()), 0.0), max(float(found.high.max()), 0.0)
     scale = max((high - low) / _LEVELS, _LEAST_SCALE)
     return np.float32(scale), np.uint8(np.clip(round(-low / scale), 0, _LEVELS))
 
 
-def _quantized_source(nodes: list[NodeProto], constants: Constants, source: str, found: Activations) -> str:
-    scale, zero = activation_scale(found)
+def _quantized_source(
+    nodes: list[NodeProto], constants: Constants, source: str, found: Activations, *, symmetric: bool
+) -> str:
+    scale, zero = activation_scale(found, symmetric=symmetric)
     names = [
         constants.write(f"{source}/int8_scale", np.array(scale)),
         constants.write(f"{source}/int8_zero", np.array(zero)),

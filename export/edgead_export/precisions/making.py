@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,16 @@ import onnx
 from edgead_runtime.engines import Array, EngineOptions, create_engine
 from numpy.typing import NDArray
 
+from edgead_export.precisions.half import LARGEST_SEEN, halved_tensors, to_half
 from edgead_export.precisions.int8 import quantize_linears
 from edgead_export.precisions.linears import find_linears
 from edgead_export.precisions.smoothing import smooth
-from edgead_export.precisions.statistics import observe
+from edgead_export.precisions.statistics import largest, observe
 
 _MOST_KEPT = 0.3
 """Of the layers: with more of them in float32 the file is hardly faster than fp32."""
+_OPSET_OF_HALF_SCALES = 19
+"""The first in which QuantizeLinear knows float16. JetPack 6's TensorRT reads up to 20."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class Int8Attempt:
     """Layers that stay in fp32."""
 
 
-def int8_attempts(model: onnx.ModelProto, inputs: Sequence[dict[str, Array]]) -> Iterator[Int8Attempt]:
+def int8_attempts(
+    model: onnx.ModelProto, inputs: Sequence[dict[str, Array]], *, symmetric: bool = False
+) -> Iterator[Int8Attempt]:
     """The int8 graph, and then those with more and more of the most sensitive layers left in fp32.
 
     How sensitive a layer is, is measured when it is first needed: quantized alone, how far it moves the
@@ -37,12 +42,20 @@ def int8_attempts(model: onnx.ModelProto, inputs: Sequence[dict[str, Array]]) ->
     Args:
         model: The fp32 graph; not changed.
         inputs: The encoder's input for each calibration picture.
+        symmetric: As TensorRT takes it: activations signed around 0, and what is not int8 in float16 but for
+            what is delicate, since in float32 attention is never one kernel.
     """
     smoothed = onnx.ModelProto()
     smoothed.CopyFrom(model)
     linears = find_linears(smoothed)
     activations = smooth(smoothed, observe(model, [linear.source for linear in linears], inputs))
-    yield Int8Attempt(quantize_linears(smoothed, activations), ())
+    too_large = _too_large(smoothed, inputs) if symmetric else set()
+
+    def quantized(keep: Collection[str] = ()) -> onnx.ModelProto:
+        made = quantize_linears(smoothed, activations, keep=keep, symmetric=symmetric)
+        return _rest_in_half(made, too_large) if symmetric else made
+
+    yield Int8Attempt(quantized(), ())
     # Query, key and value projections share their activations, and so what quantizing does to them.
     groups: dict[str, list[str]] = {}
     for linear in linears:
@@ -51,7 +64,7 @@ def int8_attempts(model: onnx.ModelProto, inputs: Sequence[dict[str, Array]]) ->
     expected = _features(smoothed, inputs[0])
     moved = {
         group: _distance(
-            _features(quantize_linears(smoothed, activations, keep=everything.difference(names)), inputs[0]),
+            _features(quantized(everything.difference(names)), inputs[0]),
             expected,
         )
         for group, names in groups.items()
@@ -60,8 +73,22 @@ def int8_attempts(model: onnx.ModelProto, inputs: Sequence[dict[str, Array]]) ->
     kept = 1
     while kept <= _MOST_KEPT * len(groups):
         names = tuple(name for group in worst_first[:kept] for name in groups[group])
-        yield Int8Attempt(quantize_linears(smoothed, activations, keep=names), names)
+        yield Int8Attempt(quantized(names), names)
         kept = max(kept + 1, kept * 3 // 2)
+
+
+def _too_large(model: onnx.ModelProto, inputs: Sequence[dict[str, Array]]) -> set[str]:
+    """What float16 might not hold, on the calibration pictures."""
+    seen = largest(model, halved_tensors(model), inputs)
+    # Not above: so that what is not a number is too large as well.
+    return {name for name, value in seen.items() if not value <= LARGEST_SEEN}
+
+
+def _rest_in_half(model: onnx.ModelProto, too_large: Collection[str]) -> onnx.ModelProto:
+    made = to_half(model, too_large)
+    (declared,) = [entry for entry in made.opset_import if entry.domain == ""]
+    declared.version = max(declared.version, _OPSET_OF_HALF_SCALES)
+    return made
 
 
 def _features(model: onnx.ModelProto, inputs: dict[str, Array]) -> list[NDArray[np.float32]]:

@@ -75,6 +75,8 @@ class Offer:
     judged: dict[str, bool]
     kept: tuple[str, ...] = ()
     """Layers of an int8 file, or nodes of an fp16 one, that stay in fp32."""
+    symmetric: bool = False
+    """Of int8: made for TensorRT."""
 
     @property
     def passed(self) -> bool:
@@ -99,6 +101,8 @@ class Offering:
     manifest: EncoderManifest
     finish: Finish
     pictures: GatePictures
+    symmetric_int8: bool = False
+    """Make the int8 file as TensorRT takes it; ONNX Runtime alone judges it."""
     _gate: Gate | None = field(default=None, init=False)
 
     def make(self, precision: Precision) -> Offer:
@@ -125,18 +129,27 @@ class Offering:
         return Offer("fp16", model, data, (report,), worst, {_PORTABLE: report.passed}, kept)
 
     def _make_int8(self) -> Offer:
-        """The int8 file with the fewest layers in fp32 that passes in every installed engine.
+        """The int8 file with the fewest layers in fp32 that passes in every installed engine it is for.
 
         Where there is none: the first that passes in the portable one, else the last that was tried.
         """
         passed: list[Offer] = []
         tried: list[Offer] = []
-        for attempt in int8_attempts(self.model, list(self._inputs())):
+        for attempt in int8_attempts(self.model, list(self._inputs()), symmetric=self.symmetric_int8):
             data = self.finish(attempt.model)
             report, worst = self._judge("int8", data, _PORTABLE)
             offer = Offer(
-                "int8", attempt.model, data, (report,), worst, {_PORTABLE: report.passed}, attempt.kept
+                "int8",
+                attempt.model,
+                data,
+                (report,),
+                worst,
+                {_PORTABLE: report.passed},
+                attempt.kept,
+                self.symmetric_int8,
             )
+            if report.passed and self.symmetric_int8:
+                return offer
             if report.passed and find_spec(_OTHER) is not None:
                 offer = self._judge_elsewhere(offer)
             if all(offer.judged.values()):

@@ -63,7 +63,6 @@ ENGINES: dict[str, EngineSpec] = {
             requires="tensorrt",
             install="TensorRT (JetPack has it; elsewhere: pip install tensorrt)",
             devices=("cuda",),
-            precisions=("fp32",),
         ),
         EngineSpec(
             name="tensorrt-rtx",
@@ -71,7 +70,6 @@ ENGINES: dict[str, EngineSpec] = {
             requires="tensorrt_rtx",
             install='pip install "edgead-runtime[tensorrt-rtx]"',
             devices=("cuda",),
-            precisions=("fp32",),
         ),
     )
 }

@@ -13,7 +13,7 @@ from edgead_runtime.cache import cache_dir
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.errors import OutputError
+from edgead_runtime.errors import EngineBuildError, OutputError
 from edgead_runtime.files import sha256_bytes, write_atomic
 from edgead_runtime.images import Picture
 from edgead_runtime.manifest import Precision
@@ -111,13 +111,15 @@ def build_engine(
 
     Raises:
         EngineUnavailableError: TensorRT, the GPU or ONNX Runtime is not there.
-        EngineBuildError: The graph cannot be built, or the engine does not compute what it should.
+        EngineBuildError: The graph cannot be built, the precision is none for TensorRT, or the engine does
+            not compute what it should.
         BundleError: The bundle is missing or damaged, or lacks the graph.
         OutputError: The engine cannot be written.
     """
     options = options or BuildOptions()
     kind, trt, here = check_can_build(flavour, options)
     bundle = open_encoder(source)
+    check_precision(bundle, precision)
     name, model = _graph_of(bundle, graph, precision)
     checked = [] if unchecked or kind.ahead_of_time else gate_pictures(pictures)
     if checked:
@@ -185,6 +187,26 @@ def _compare(
     ):
         built = engine.record
         return compare(reference, tested, pictures, built.precision, built.options.bank_blocks[1])
+
+
+def check_precision(bundle: EncoderBundle, precision: Precision) -> None:
+    """Refuse what TensorRT would refuse after a while, and in other words.
+
+    Raises:
+        EngineBuildError: The precision is no file, or an int8 file for processors.
+        PrecisionMissingError: The bundle has no such file.
+    """
+    if precision == "bf16":
+        raise EngineBuildError(
+            "bf16 is a way to run the fp32 file and no file, and TensorRT computes in that of the file",
+            "Build from fp16, int8 or fp32.",
+        )
+    if precision == "int8" and not bundle.manifest.file(precision).symmetric:
+        raise EngineBuildError(
+            "the bundle's int8 file has unsigned activations, as processors like them; TensorRT takes signed "
+            "ones around 0 and no others",
+            "Export it again with --precision int8 --engine tensorrt (or tensorrt-rtx).",
+        )
 
 
 def _graph_of(

@@ -1,0 +1,58 @@
+"""``edgead export --engine``: the part of the command that builds TensorRT engines."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgead_runtime.manifest import EncoderManifest, Precision
+    from edgead_runtime.tensorrt.api import FlavourName
+    from edgead_runtime.tensorrt.options import BuildOptions
+
+    from edgead.cli.terminal import Terminal
+
+
+class BuildFor(str, Enum):
+    """Choices of ``--engine``."""
+
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+def check_engine(engine: BuildFor, sm: list[int]) -> tuple[FlavourName, BuildOptions]:
+    """What to build; refused at once where it cannot be."""
+    from edgead_runtime.tensorrt.building import check_can_build
+    from edgead_runtime.tensorrt.options import BuildOptions
+
+    options = BuildOptions(sm=tuple(sm))
+    check_can_build(engine.value, options)
+    return engine.value, options
+
+
+def build_engines(
+    terminal: Terminal,
+    bundle: Path,
+    manifest: EncoderManifest,
+    precisions: tuple[Precision, ...],
+    flavour: FlavourName,
+    options: BuildOptions,
+) -> list[dict[str, Any]]:
+    """Engines beside the encoder, as ``edgead-runtime build`` makes them: of each file that was asked for.
+
+    fp32 is built where no other precision was named, or none of them passed its gate.
+    """
+    from edgead_runtime.tensorrt.building import build_engine
+    from msgspec import to_builtins
+
+    there = {file.precision for file in manifest.files}
+    wanted: list[Precision] = [name for name in precisions if name in there and name != "fp32"]
+    found = []
+    for precision in wanted or ["fp32"]:
+        terminal.step(f"building the {precision} engine")
+        built = build_engine(bundle, flavour, options, precision=precision)
+        for line in built.lines():
+            terminal.say(line)
+        found.append({"plan": str(built.path), "record": to_builtins(built.record)})
+    return found

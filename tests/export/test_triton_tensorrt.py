@@ -1,0 +1,92 @@
+"""A TensorRT plan for Triton, on a simulated GPU: see ``tests/simulated_gpu``. Nothing here ran on a GPU."""
+
+import gc
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from edgead_export.errors import TritonError
+from edgead_export.export import ExportOptions, build_bundle
+from edgead_export.parity import parity_pictures
+from edgead_export.resolution import Resolution
+from edgead_export.triton.repository import ServingOptions, serve_detector, serve_encoder
+from edgead_runtime import Detector, Encoder, get_recipe
+from edgead_runtime.errors import EngineUnavailableError
+from edgead_runtime.tensorrt import device as device_module
+from edgead_runtime.tensorrt.cuda_bindings import CudaBindings
+from simulated_gpu import SimulatedGpu
+from simulated_gpu import tensorrt as simulated
+from simulated_gpu.cuda import SimulatedCudart
+
+OPTIONS = ServingOptions(backend="tensorrt", max_batch=4)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, tiny, random_weights):
+    folder, spec = tmp_path_factory.mktemp("encoder"), tiny("dinov2_s")
+    chosen = ExportOptions(spec.name, folder, fuse=True, dynamic_batch=True)
+    build_bundle(folder, spec, random_weights(spec), Resolution(56, 84, ""), chosen)
+    return folder
+
+
+@pytest.fixture
+def part(bundle, tmp_path):
+    frames = [cv2.resize(picture.frame, (150, 100)) for picture in parity_pictures()]
+    recipe = get_recipe("anomalydino-informed").with_(mask="off")
+    with Encoder.load(bundle, engine="onnxruntime", threads=1) as encoder:
+        Detector.enroll(encoder, frames[:3], recipe=recipe).save(tmp_path / "part.edgead")
+    return tmp_path / "part.edgead"
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
+    gpu = SimulatedGpu()
+    monkeypatch.setattr(
+        device_module, "IMPLEMENTATIONS", {"sys": lambda: CudaBindings.open(SimulatedCudart(gpu))}
+    )
+    monkeypatch.setitem(sys.modules, "tensorrt", simulated.SimulatedTensorRt(gpu, "10.3.0"))
+    return gpu
+
+
+def test_a_detectors_plan_is_compared_before_it_is_written(gpu, part, tmp_path):
+    written = serve_detector(part, tmp_path / "models", OPTIONS)
+    assert written.parity.passed
+    assert (written.path / "1" / "model.plan").stat().st_size > 0
+    config = (written.path / "config.pbtxt").read_text()
+    assert 'backend: "tensorrt"' in config
+    assert "KIND_GPU" in config
+    assert 'default_model_filename: "model.plan"' in config
+    gc.collect()
+    assert gpu.leaks() == []
+
+
+def test_a_plan_that_computes_something_else_is_not_written(gpu, part, tmp_path, monkeypatch):
+    genuine = simulated.IExecutionContext._run
+
+    def run(self, feeds):
+        found = genuine(self, feeds)
+        noise = np.random.default_rng(0).standard_normal(found["distances"].shape)
+        return {**found, "distances": (found["distances"] + noise).astype(np.float32)}
+
+    monkeypatch.setattr(simulated.IExecutionContext, "_run", run)
+    with pytest.raises(TritonError, match="engine does not give what the detector gives") as caught:
+        serve_detector(part, tmp_path / "models", OPTIONS)
+    assert "another TensorRT than 10.3.0" in caught.value.remedy
+    assert not list(tmp_path.glob("models/*"))
+
+
+def test_encoder_and_frame_graph_have_room_for_what_is_open(gpu, bundle, tmp_path):
+    encoder, frame = serve_encoder(bundle, tmp_path / "models", OPTIONS)
+    assert (encoder.model.max_batch, frame.model.max_batch) == (4, 0)
+    for model in (encoder, frame):
+        assert (model.path / "1" / "model.plan").stat().st_size > 0
+        assert model.parity is None
+
+
+def test_without_a_gpu_there_is_no_plan(part, tmp_path, monkeypatch):
+    monkeypatch.setattr(device_module, "IMPLEMENTATIONS", {})
+    with pytest.raises(EngineUnavailableError):
+        serve_detector(part, tmp_path / "models", OPTIONS)
+    assert not (tmp_path / "models").exists()
