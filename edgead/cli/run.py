@@ -61,7 +61,12 @@ def run_command(
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print an example with every field, and end.")
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Check the configuration, and end.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Say what would run, try each detector and source with a frame, and end."
+        ),
+    ] = False,
 ) -> None:
     """Inspect cameras until they end or you end it (Ctrl-C), and tell sinks what happens.
 
@@ -69,6 +74,7 @@ def run_command(
     every sink has them. docs/loop.md has it all.
     """
     from edgead_runtime.errors import ConfigError
+    from edgead_runtime.service.checking import check_loop
     from edgead_runtime.service.config import load_config
     from edgead_runtime.service.example import example_config
     from edgead_runtime.service.logs import logging_to_stderr
@@ -107,6 +113,8 @@ def run_command(
     )
     if check:
         typer.echo("the configuration is valid")
+        check_loop(complete, base, typer.echo)
+        typer.echo("it would run")
         return
     with logging_to_stderr(as_json=log_json or loaded.log.json, level=loaded.log.level):
         run_loop(complete, base)

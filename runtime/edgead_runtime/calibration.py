@@ -27,6 +27,8 @@ class NormalScore:
 
     image: float
     map_peak: float
+    mean: float | None = None
+    """Mean patch distance inside its mask."""
 
 
 def calibrate(
@@ -61,6 +63,7 @@ def calibrate(
         attainable_false_alarm_rate=1 / (n + 1),
         false_alarm_rate=rank / (n + 1),
         normal_scores=[score.image for score in scores],
+        normal_means=[score.mean for score in scores if score.mean is not None],
     )
 
 

@@ -217,7 +217,8 @@ class Calibration(_Record, frozen=True, kw_only=True):
 
     ``attainable_false_alarm_rate`` is the conformal bound 1 / (n + 1): no alarm can honestly claim less
     from ``n`` good pictures. ``false_alarm_rate`` is the bound that the chosen threshold has, or ``None``
-    for one set by hand. ``normal_scores`` are the scores it was chosen from.
+    for one set by hand. ``normal_scores`` are the scores it was chosen from, ``normal_means`` the mean patch
+    distances of the same pictures; files of before this field have none.
     """
 
     method: Literal["leave-one-out", "held-out", "self-similarity", "manual"]
@@ -227,6 +228,7 @@ class Calibration(_Record, frozen=True, kw_only=True):
     attainable_false_alarm_rate: float
     false_alarm_rate: float | None
     normal_scores: list[float]
+    normal_means: list[float] = []
 
 
 class AlignmentRecord(_Record, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from edgead_runtime.patch_distances import PatchDistances
 from edgead_runtime.realign import Realigner
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.result import Provenance, Result
-from edgead_runtime.scoring import image_score, scored_count
+from edgead_runtime.scoring import image_score, mean_distance, scored_count
 from edgead_runtime.settling import settle
 from edgead_runtime.views import views_of
 
@@ -202,10 +202,14 @@ class Pipeline:
             return frame_hw
         return self.encoder.preprocessor.plan(frame_hw).inspected_hw(frame_hw)
 
-    def normal_score(self, distances: PatchDistances, frame_hw: tuple[int, int]) -> NormalScore:
-        """Image score and map peak of a good picture."""
+    def normal_score(
+        self, distances: PatchDistances, frame_hw: tuple[int, int], mask: Mask | None = None
+    ) -> NormalScore:
+        """Image score, map peak and mean patch distance of a good picture."""
         return NormalScore(
-            image=self.score(distances), map_peak=float(self.make_map(distances.for_map, frame_hw).max())
+            image=self.score(distances),
+            map_peak=float(self.make_map(distances.for_map, frame_hw).max()),
+            mean=mean_distance(distances.for_map, mask),
         )
 
     def score_picture(self, frame: Frame, memory: Memory) -> NormalScore:
@@ -214,14 +218,14 @@ class Pipeline:
         mask = self.find_mask(features)
         aligned, _ = self.memory_for(memory, frame, mask)
         distances = self.compare(tuple(map(normalize, features.layers)), mask, aligned)
-        return self.normal_score(distances, (frame.shape[0], frame.shape[1]))
+        return self.normal_score(distances, (frame.shape[0], frame.shape[1]), mask)
 
     def score_reference(self, reference: Reference, others: Memory) -> NormalScore:
         """Score of a reference against a memory that it is not in."""
         if self.recipe.align == "frame":
             others, _ = self.memory_for(others, reference.picture.frame, reference.mask)
         distances = self.compare(self.patches_as_taken(reference), reference.mask, others)
-        return self.normal_score(distances, reference.frame_hw)
+        return self.normal_score(distances, reference.frame_hw, reference.mask)
 
     def patches_as_taken(self, reference: Reference) -> Layers:
         """L2-normalized patches ``[N, D]`` a layer of a reference, encoded anew where they are not kept."""

@@ -42,3 +42,14 @@ def image_score(
     if count == flat.size:
         return float(flat.mean())
     return float(np.partition(flat, flat.size - count)[flat.size - count :].mean())
+
+
+def mean_distance(distances: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> float:
+    """Mean patch distance of what counts in full: how far a part is from good ones as a whole.
+
+    Args:
+        distances: ``[rows, columns]``.
+        mask: Of the same shape, or ``None`` where nothing is masked.
+    """
+    counted = distances if mask is None else distances[mask]
+    return float(counted.mean()) if counted.size else 0.0

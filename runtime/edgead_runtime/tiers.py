@@ -68,7 +68,7 @@ def load_several(
             "a cascade's worst frame takes both looks, so it keeps to no budget", "Give one of the two."
         )
     if bundle.manifest.tuning is not None:
-        _check_not_overridden(path, bundle.manifest.tuning, options, cascade=cascade)
+        check_not_overridden(path, bundle.manifest.tuning, options, cascade=cascade)
     loading = _Loading(path, bundle, encoder, options)
     with contextlib.ExitStack() as opened:
         if budget_ms is None:
@@ -80,8 +80,18 @@ def load_several(
     return detector
 
 
-def _check_not_overridden(path: Path, tuning: Tuning, options: Mapping[str, Any], *, cascade: bool) -> None:
-    """Refuse options that what was tuned would silently go before."""
+def check_not_overridden(path: Path, tuning: Tuning, options: Mapping[str, Any], *, cascade: bool) -> None:
+    """Refuse options that what was tuned would silently go before.
+
+    Args:
+        path: The detector's file, to name it.
+        tuning: What ``edgead tune`` stored in it.
+        options: ``engine``, ``precision`` and ``threads``, as given to :meth:`Detector.load`.
+        cascade: Whether the cascade's settings are used, instead of the tiers.
+
+    Raises:
+        EdgeadError: One of them is not the default, and a setting has another.
+    """
     used = [tuning.tiers[0], *([tuning.cascade.first] if tuning.cascade else [])] if cascade else tuning.tiers
     for name, default in _CHOSEN_BY_TUNING.items():
         asked = options[name]

@@ -121,4 +121,14 @@ def test_where_to_listen():
 def test_the_example_can_be_printed_and_checked(edgead, tmp_path, monkeypatch):
     monkeypatch.setenv("CAMERA_PASSWORD", "x")
     (tmp_path / "loop.toml").write_text(edgead("run", "--print-config").out)
-    assert edgead("run", "--config", tmp_path / "loop.toml", "--check").code == 0
+    checked = edgead("run", "--config", tmp_path / "loop.toml", "--check")
+    assert checked.code == 2
+    assert "the configuration is valid" in checked.out
+
+
+def test_a_check_says_what_would_run(edgead, detector, pictures):
+    checked = edgead("run", detector, "--source", pictures, "--check")
+    assert checked.code == 0, checked.err
+    assert "good pictures, threshold" in checked.out
+    assert "opens and gives pictures of" in checked.out
+    assert checked.out.rstrip().endswith("it would run")

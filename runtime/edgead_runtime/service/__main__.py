@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgead_runtime.errors import EdgeadError
+from edgead_runtime.service.checking import check_loop
 from edgead_runtime.service.config import load_config
 from edgead_runtime.service.example import example_config
 from edgead_runtime.service.logs import logging_to_stderr
@@ -28,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--print-config", action="store_true", help="print an example with every field, and end"
     )
-    parser.add_argument("--check", action="store_true", help="check the file, and end")
+    parser.add_argument(
+        "--check", action="store_true", help="check the file, try detectors and sources, and end"
+    )
     parser.add_argument("--log-json", action="store_true", help="log lines as JSON")
     given = parser.parse_args(arguments)
     if given.print_config:
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(given.config)
         if given.check:
             print(f"{given.config} is valid")
+            check_loop(config, given.config.resolve().parent, print)
+            print("it would run")
             return 0
         with logging_to_stderr(as_json=given.log_json or config.log.json, level=config.log.level):
             run_loop(config, given.config.resolve().parent)

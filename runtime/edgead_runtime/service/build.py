@@ -14,14 +14,17 @@ from edgead_runtime.detector import Detector
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.errors import ConfigError
+from edgead_runtime.errors import ConfigError, EngineUnavailableError, PrecisionMissingError
 from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.service import tables
 from edgead_runtime.streaming.cameras import Camera
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
+from edgead_runtime.streaming.drift import Drift, DriftSettings
+from edgead_runtime.streaming.drift.settings import setting_names
 from edgead_runtime.streaming.mqtt_client import Broker
 from edgead_runtime.streaming.mqtt_trigger import MqttTrigger
+from edgead_runtime.streaming.results import Listener
 from edgead_runtime.streaming.sinks import (
     ClipRecorder,
     Csv,
@@ -38,6 +41,7 @@ from edgead_runtime.streaming.teaching import Teacher
 from edgead_runtime.streaming.thresholds import DetectorThresholds
 from edgead_runtime.streaming.view import LiveView
 from edgead_runtime.streaming.zones import Zone
+from edgead_runtime.tiers import check_not_overridden
 
 _RELATIVE_KINDS = ("watch:", "play:")
 
@@ -59,16 +63,28 @@ def build_cameras(config: tables.LoopConfig, base: Path, stack: ExitStack) -> li
             "there is no camera", "Give a detector and --source, or [[camera]] in the configuration."
         )
     encoders: dict[str, Encoder] = {}
-    return [_camera(table, config.engine, base, encoders, stack) for table in config.camera]
+    return [build_camera(table, config.engine, base, encoders, stack) for table in config.camera]
 
 
-def _camera(
+def build_camera(
     table: tables.CameraTable,
     engine: tables.EngineTable,
     base: Path,
     encoders: dict[str, Encoder],
     stack: ExitStack,
 ) -> Camera:
+    """Load one camera's detector and make the camera.
+
+    Args:
+        table: Its table.
+        engine: What runs the encoder.
+        base: Paths are relative to it.
+        encoders: Those that are loaded, by fingerprint and options; another one is added.
+        stack: Closes what is opened.
+
+    Raises:
+        EdgeadError: Its detector or source cannot be used, or ``[engine]`` contradicts its tuned settings.
+    """
     options: dict[str, Any] = {
         "engine": engine.name,
         "device": engine.device,
@@ -76,18 +92,25 @@ def _camera(
         "precision": engine.precision,
     }
     path = base / table.detector
+    stored = read_bundle(path)
+    if table.budget_ms is not None and stored.manifest.tuning is not None:
+        check_not_overridden(path, stored.manifest.tuning, options, cascade=False)
+        # As it was tuned: a shared encoder is in its engine before the detector could choose one.
+        options |= {
+            key: value for key, value in stored.manifest.tuning.tiers[0].options.items() if key in options
+        }
     if table.encoder is None:
-        bundle = locate_encoder(path, read_bundle(path))
+        bundle = locate_encoder(path, stored)
     else:
         bundle = EncoderBundle.open(base / table.encoder)
-    fingerprint = bundle.manifest.fingerprint()
-    if fingerprint not in encoders:
-        encoders[fingerprint] = stack.enter_context(Encoder.load(bundle, **options))
+    key = f"{bundle.manifest.fingerprint()} {options}"
+    if key not in encoders:
+        encoders[key] = stack.enter_context(_load_encoder(bundle, options, engine))
     # Closed as well: the encoder is shared and stays, but settings for a budget bring their own.
     detector = stack.enter_context(
         Detector.load(
             path,
-            encoder=encoders[fingerprint],
+            encoder=encoders[key],
             any_size=table.any_size,
             budget_ms=table.budget_ms,
         )
@@ -113,7 +136,41 @@ def _camera(
         Rules(**msgspec.structs.asdict(table.rules)),
         tuple(Zone(**msgspec.structs.asdict(zone)) for zone in table.zone),
         trigger,
+        table.skip_unchanged,
     )
+
+
+def _load_encoder(bundle: EncoderBundle, options: Mapping[str, Any], engine: tables.EngineTable) -> Encoder:
+    """In the engine that it was tuned with, or where this machine lacks that, in the configured one."""
+    try:
+        return Encoder.load(bundle, **options)
+    except (EngineUnavailableError, PrecisionMissingError):
+        as_configured = {name: getattr(engine, name) for name in ("device", "threads", "precision")}
+        if {**as_configured, "engine": engine.name} == options:
+            raise
+        return Encoder.load(bundle, engine=engine.name, **as_configured)
+
+
+def build_drift(
+    config: tables.LoopConfig, cameras: Sequence[Camera], tell: Sequence[Listener]
+) -> Drift | None:
+    """The watch over drift, unless it is switched off for every camera.
+
+    Args:
+        config: Checked.
+        cameras: Of the same configuration.
+        tell: Who hears of alerts.
+    """
+    by_camera = {table.name: table.drift or config.drift for table in config.camera}
+    watched = {each.name: each.detector for each in cameras if by_camera[each.name].enabled}
+    detectors = {name: found for name, found in watched.items() if isinstance(found, Detector)}
+    if not detectors:
+        return None
+    settings = {
+        name: DriftSettings(**{field: getattr(by_camera[name], field) for field in setting_names()})
+        for name in detectors
+    }
+    return Drift(detectors, tell, settings)
 
 
 def build_source(table: tables.CameraTable, base: Path) -> Source:

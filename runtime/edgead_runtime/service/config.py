@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from edgead_runtime.errors import ConfigError
-from edgead_runtime.service.tables import SINK_TYPES, TABLES, LoopConfig
+from edgead_runtime.service.tables import SINK_TYPES, TITLES, LoopConfig, table_at
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.zones import Zone, check_zones
 
@@ -20,6 +20,8 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _WHERE = re.compile(r"(?: - at `\$\.?(?P<path>[^`]*)`)$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
+_FEW = 2
+"""Tables that have a field of one name: of more, none is a hint."""
 _MAX_BYTES = 1_000_000
 
 
@@ -71,7 +73,7 @@ def config_from_data(
     try:
         config = msgspec.convert(filled, LoopConfig)
     except msgspec.ValidationError as error:
-        raise _named(str(error), name) from error
+        raise _named(str(error), name, filled) from error
     _check(config, name)
     return config
 
@@ -97,17 +99,16 @@ def _filled(value: Any, where: str, name: str, environment: Mapping[str, str]) -
     return _VARIABLE.sub(from_environment, value)
 
 
-def _named(message: str, name: str) -> ConfigError:
+def _named(message: str, name: str, data: Mapping[str, Any]) -> ConfigError:
     """The message of msgspec with the field in front."""
     found = _WHERE.search(message)
     where = found["path"] if found else ""
     what = message[: found.start()] if found else message
     if unknown := _UNKNOWN.match(what):
         field = unknown["name"]
-        known = sorted({each for table in TABLES for each in table.__struct_fields__})
-        close = difflib.get_close_matches(field, known, 1)
-        hint = f"Did you mean {close[0]}?" if close else "`edgead run --print-config` shows all there are."
-        return ConfigError(f"{name}: {f'{where}.{field}'.lstrip('.')}: there is no such field", hint)
+        return ConfigError(
+            f"{name}: {f'{where}.{field}'.lstrip('.')}: there is no such field", _hint(field, where, data)
+        )
     if missing := _MISSING.match(what):
         field = f"{where}.{missing['name']}".lstrip(".")
         return ConfigError(f"{name}: {field} is missing", "Add it.")
@@ -116,6 +117,21 @@ def _named(message: str, name: str) -> ConfigError:
             f"{name}: {where}: {what[:1].lower()}{what[1:]}", f"Sinks are {', '.join(SINK_TYPES)}."
         )
     return ConfigError(f"{name}: {where or 'the file'}: {what[:1].lower()}{what[1:]}", "Correct that field.")
+
+
+def _hint(field: str, where: str, data: Mapping[str, Any]) -> str:
+    """What somebody who wrote a field that is not there may have meant."""
+    elsewhere = [title for title, table in TITLES.items() if field in table.__struct_fields__]
+    if 1 <= len(elsewhere) <= _FEW:
+        return f"It belongs into {' or '.join(elsewhere)}."
+    here = table_at(where, data)
+    if here is not None and (close := difflib.get_close_matches(field, here.__struct_fields__, 1)):
+        return f"Did you mean {close[0]}?"
+    # Last, since a word that is like one of another table is less of a hint.
+    known = {each: title for title, table in TITLES.items() for each in table.__struct_fields__}
+    if close := difflib.get_close_matches(field, sorted(known), 1):
+        return f"Did you mean {close[0]}, in {known[close[0]]}?"
+    return "`edgead run --print-config` shows all there are."
 
 
 def _check(config: LoopConfig, name: str) -> None:

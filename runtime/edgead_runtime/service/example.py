@@ -25,6 +25,8 @@ source = "rtsp://user:${CAMERA_PASSWORD}@192.168.0.20/stream1"
 # frozen_s = 10.0                   # the very same picture for so long is a frozen camera; 0: never
 # backoff_s = [0.5, 30.0]           # waits before opening again: the first, and the longest
 # give_up_s = 600                   # stop when it is away for so long; by default never
+# skip_unchanged = 2.0              # answer as before where no spot changed by more than so many grey levels;
+                                    # by default every frame is inspected
 
 [camera.rules]                      # when an event opens and closes
 hits = 3                            # default 1: anomalous frames that open one,
@@ -49,10 +51,23 @@ close_after = 5                     # default 1: calm frames in a row close it
 # password = "${MQTT_PASSWORD}"
 # tls = false
 
+[drift]                             # whether a camera still sees what it saw at enrolment; 0: not watched
+# enabled = true
+# window = 100                      # frames whose median is compared with the good pictures
+# for_s = 60.0                      # an alert opens, and closes, after so long
+# brightness = 0.15                 # share beyond what the good pictures had
+# sharpness = 0.2
+# mask_area = 0.3
+# score = 0.25                      # share above the good pictures' median
+# patch_distance = 0.25
+# position = 0.02                   # shift, as a share of the frame; 0 where parts move by design
+# close_ratio = 0.8                 # share of the limit at which an alert closes
+# The same fields in a table [camera.drift] hold for that camera alone.
+
 [engine]
 # name = "auto"                     # the one that measures fastest here, onnxruntime or openvino
 # device = "cpu"                    # or cuda
-# precision = "fp32"                # or bf16
+# precision = "fp32"                # or bf16; int8 and fp16 where they were exported
 # threads = 2                       # by default the engine's choice
 # timeout_s = 60.0                  # a frame that takes longer means that the engine hangs
 # give_up_after = 100               # failures in a row that stop the loop; 0: never
@@ -104,7 +119,7 @@ folder = "events"
 # headers = { Authorization = "Bearer ${HOOK_TOKEN}" }
 # pictures = false                  # put them into the JSON
 # timeout_s = 10.0
-# kinds = []                        # by default all; event, trouble, loss
+# kinds = []                        # by default all; event, trouble, drift, loss
 
 # [[sink]]
 # type = "lines"                    # JSON lines on stdout

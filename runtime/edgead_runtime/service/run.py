@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from edgead_runtime.service.build import build_cameras, build_clips, build_sinks, build_view
+from edgead_runtime.service.build import build_cameras, build_clips, build_drift, build_sinks, build_view
 from edgead_runtime.service.learning import build_commands, build_learning
+from edgead_runtime.service.systemd import ServiceManager
 from edgead_runtime.service.tables import LoopConfig
 from edgead_runtime.streaming.cameras import CameraStats
 from edgead_runtime.streaming.delivery import Delivery
@@ -17,6 +18,7 @@ from edgead_runtime.streaming.loop import Stream
 from edgead_runtime.streaming.results import Listener
 from edgead_runtime.streaming.signals import stop_on_signals
 from edgead_runtime.streaming.sinks import Metrics
+from edgead_runtime.streaming.sinks.metrics import LOOP_STANDS_S
 from edgead_runtime.streaming.view import LiveView
 
 log = logging.getLogger("edgead.run")
@@ -60,6 +62,11 @@ def run_loop(config: LoopConfig, base: Path) -> Mapping[str, CameraStats]:
             view = stack.enter_context(build_view(config.view, cameras, learning))
             listeners.append(view)
             log.info("live view at %s", view.url)
+        drift = build_drift(config, cameras, tuple(listeners))
+        if drift is not None:
+            listeners.append(stack.enter_context(drift))
+            if metrics is not None:
+                metrics.also(drift.metric_lines)
         stream = Stream(
             cameras,
             listeners=listeners,
@@ -73,7 +80,8 @@ def run_loop(config: LoopConfig, base: Path) -> Mapping[str, CameraStats]:
             view.watch(stream)
         for camera in cameras:
             log.info("%s: inspecting %s", camera.name, camera.source.label)
-        _follow(stream, config.log.status_every_s)
+        with ServiceManager(lambda: stream.standing_s < LOOP_STANDS_S, lambda: _in_a_line(stream)):
+            _follow(stream, config.log.status_every_s)
         _say_status(stream)
         return stream.stats()
 
@@ -101,3 +109,12 @@ def _say_status(stream: Stream) -> None:
             stats.late,
             times,
         )
+
+
+def _in_a_line(stream: Stream) -> str:
+    """What is shown beside the service's name."""
+    told = []
+    for name, stats in stream.stats().items():
+        wrong = f" ({', '.join(stats.troubles)})" if stats.troubles else ""
+        told.append(f"{name}: {stats.inspected} inspected, {stats.anomalies} anomalous{wrong}")
+    return "; ".join(told)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
+from edgead_runtime.streaming.drift import DriftSettings
 from edgead_runtime.streaming.view.live import DEFAULT_PORT
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -16,6 +18,7 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
+Limit = Annotated[float, Meta(ge=0, lt=0.5)]
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,6 +62,21 @@ class TriggerTable(BrokerFields, frozen=True, kw_only=True):
     topic: Text
 
 
+class DriftTable(Table, frozen=True):
+    """``[drift]``, or ``[camera.drift]`` for one camera: how far it may be from enrolment."""
+
+    enabled: bool = True
+    window: Annotated[int, Meta(ge=10)] = DriftSettings.window
+    for_s: NotNegative = DriftSettings.for_s
+    brightness: Limit = DriftSettings.brightness
+    sharpness: Limit = DriftSettings.sharpness
+    mask_area: Limit = DriftSettings.mask_area
+    score: Limit = DriftSettings.score
+    patch_distance: Limit = DriftSettings.patch_distance
+    position: Limit = DriftSettings.position
+    close_ratio: Annotated[float, Meta(gt=0, le=1)] = DriftSettings.close_ratio
+
+
 class CameraTable(Table, frozen=True):
     """``[[camera]]``."""
 
@@ -80,6 +98,8 @@ class CameraTable(Table, frozen=True):
     rules: RulesTable = RulesTable()
     zone: tuple[ZoneTable, ...] = ()
     trigger: TriggerTable | None = None
+    skip_unchanged: Annotated[float, Meta(ge=0, le=6)] | None = None
+    drift: DriftTable | None = None
 
 
 class EngineTable(Table, frozen=True):
@@ -87,7 +107,7 @@ class EngineTable(Table, frozen=True):
 
     name: str = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "int8", "fp16"] = "fp32"
     threads: Count | None = None
     timeout_s: Positive = 60.0
     give_up_after: Annotated[int, Meta(ge=0)] = 100
@@ -198,6 +218,7 @@ class LoopConfig(Table, frozen=True):
     camera: tuple[CameraTable, ...] = ()
     sink: tuple[SinkTable, ...] = ()
     engine: EngineTable = EngineTable()
+    drift: DriftTable = DriftTable()
     outbox: OutboxTable = OutboxTable()
     metrics: MetricsTable | None = None
     learning: LearningTable | None = None
@@ -206,23 +227,56 @@ class LoopConfig(Table, frozen=True):
 
 
 SINK_TYPES = tuple(str(sink.__struct_config__.tag) for sink in get_args(SinkTable))
-TABLES: tuple[type[Table], ...] = (
-    LoopConfig,
-    CameraTable,
-    RulesTable,
-    ZoneTable,
-    TriggerTable,
-    EngineTable,
-    OutboxTable,
-    MetricsTable,
-    LearningTable,
-    ViewTable,
-    LogTable,
-    JsonlSink,
-    CsvSink,
-    PicturesSink,
-    ClipsSink,
-    MqttSink,
-    WebhookSink,
-    LinesSink,
-)
+
+
+def _sink_title(tag: object) -> str:
+    return f'a [[sink]] of type "{tag}"'
+
+
+TITLES: Mapping[str, type[Table]] = {
+    "the top of the file": LoopConfig,
+    "[[camera]]": CameraTable,
+    "[camera.rules]": RulesTable,
+    "[[camera.zone]]": ZoneTable,
+    "[camera.trigger]": TriggerTable,
+    "[drift]": DriftTable,
+    "[engine]": EngineTable,
+    "[outbox]": OutboxTable,
+    "[metrics]": MetricsTable,
+    "[learning]": LearningTable,
+    "[view]": ViewTable,
+    "[log]": LogTable,
+    **{_sink_title(sink.__struct_config__.tag): sink for sink in get_args(SinkTable)},
+}
+"""As a person calls them."""
+TABLES: tuple[type[Table], ...] = tuple(TITLES.values())
+
+_IN_CAMERA: Mapping[str, type[Table]] = {
+    "rules": RulesTable,
+    "zone": ZoneTable,
+    "trigger": TriggerTable,
+    "drift": DriftTable,
+}
+
+
+def table_at(path: str, data: Mapping[str, Any]) -> type[Table] | None:
+    """The table at a place of the file.
+
+    Args:
+        path: As msgspec gives it: ``camera[0].rules``; empty: the whole file.
+        data: The file's, to see of which type a sink is.
+
+    Returns:
+        Its type, or ``None`` where there is no telling.
+    """
+    first, _, rest = path.partition(".")
+    name, _, index = first.partition("[")
+    if name == "camera":
+        return CameraTable if not rest else _IN_CAMERA.get(rest.partition("[")[0])
+    if name == "sink":
+        try:
+            tag = data["sink"][int(index.rstrip("]"))]["type"]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+        return TITLES.get(_sink_title(tag))
+    return TITLES.get(f"[{name}]" if name else "the top of the file")

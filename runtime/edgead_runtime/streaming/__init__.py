@@ -8,6 +8,7 @@ from edgead_runtime.streaming.cameras import Camera, CameraStats
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Change, Rules
 from edgead_runtime.streaming.delivery import Delivery
+from edgead_runtime.streaming.drift import Drift, DriftSettings
 from edgead_runtime.streaming.events import Event
 from edgead_runtime.streaming.frames import CameraFrame
 from edgead_runtime.streaming.learning import LineLearning
@@ -26,6 +27,8 @@ __all__ = [
     "CaptureSettings",
     "Change",
     "Delivery",
+    "Drift",
+    "DriftSettings",
     "Event",
     "Lesson",
     "LineLearning",

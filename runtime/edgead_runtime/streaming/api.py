@@ -27,6 +27,7 @@ def stream(
     zones: Sequence[Zone] = (),
     capture: CaptureSettings | None = None,
     trigger: Trigger | None = None,
+    skip_unchanged: float | None = None,
     listeners: Sequence[Listener] = (),
     stop: threading.Event | None = None,
     name: str = "camera",
@@ -48,6 +49,8 @@ def stream(
         zones: Areas to judge each by itself.
         capture: Crop, frame rate, watchdog.
         trigger: Take a frame only when it fires.
+        skip_unchanged: Answer as before where no spot changed by more than so many grey levels; see
+            :class:`~edgead_runtime.unchanged.UnchangedFrames`.
         listeners: Told of results and messages, e.g. a :class:`~edgead_runtime.streaming.Delivery`.
         stop: Set it to end the stream.
         name: The camera's, in events and topics.
@@ -73,5 +76,6 @@ def stream(
         rules or Rules(),
         tuple(zones),
         trigger,
+        skip_unchanged,
     )
     return Stream([camera], listeners=listeners, stop=stop)

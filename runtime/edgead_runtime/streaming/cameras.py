@@ -12,6 +12,7 @@ from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.engine_thread import Inspects
 from edgead_runtime.streaming.sources.base import Source
+from edgead_runtime.streaming.sources.files import Pictures, WatchedFolder
 from edgead_runtime.streaming.triggers import Trigger
 from edgead_runtime.streaming.zones import Zone
 
@@ -31,8 +32,18 @@ class Camera:
     rules: Rules = field(default_factory=Rules)
     zones: tuple[Zone, ...] = ()
     trigger: Trigger | None = None
+    skip_unchanged: float | None = None
+    """Answer as for the last inspected frame where no spot differs from it by more than so many grey levels,
+    see :class:`~edgead_runtime.unchanged.UnchangedFrames`. Needs a :class:`~edgead_runtime.Detector`."""
 
     def __post_init__(self) -> None:
+        if self.skip_unchanged is not None and (
+            self.trigger is not None or isinstance(self.source, Pictures | WatchedFolder)
+        ):
+            raise ConfigError(
+                f"skip_unchanged is given for {self.name}, whose every frame is another part",
+                "Leave it out: parts that look alike would pass uninspected.",
+            )
         if not self.name or not self.name.isprintable() or set(self.name) & set("/#+\\ "):
             raise ConfigError(
                 f"{self.name!r} is no name for a camera",
@@ -69,6 +80,8 @@ class CameraStats:
     """Inspected, but beyond the budget."""
     degraded: int
     """Inspected with less than full quality, to keep the budget."""
+    repeated: int
+    """Of the inspected: answered as the frame before, since nothing had changed (``skip_unchanged``)."""
     reconnects: int
     open_events: int
     latency_ms: dict[str, float]
@@ -86,6 +99,7 @@ class Tally:
     anomalies: int = 0
     late: int = 0
     degraded: int = 0
+    repeated: int = 0
     failures: int = 0
     failures_in_a_row: int = 0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))

@@ -11,6 +11,7 @@ from typing import Any
 from edgead_runtime.streaming.cameras import Camera, CameraStats, Tally
 from edgead_runtime.streaming.capture import Capture
 from edgead_runtime.streaming.clock import Clock, stamp
+from edgead_runtime.streaming.engine_thread import Inspects
 from edgead_runtime.streaming.events import Event, Judge
 from edgead_runtime.streaming.messages import Message
 from edgead_runtime.streaming.results import Listener, StreamResult
@@ -25,6 +26,8 @@ class Lane:
     camera: Camera
     capture: Capture
     judge: Judge
+    inspects: Inspects
+    """The camera's detector, or what skips frames in front of it."""
     tally: Tally = field(default_factory=Tally)
     troubles: dict[str, str] = field(default_factory=dict)
     """Of those told to the listeners: kind -> key."""
@@ -47,6 +50,7 @@ class Lane:
             anomalies=tally.anomalies,
             late=tally.late,
             degraded=tally.degraded,
+            repeated=tally.repeated,
             reconnects=capture.reconnects,
             open_events=self.judge.open_events,
             latency_ms=tally.quantiles(),

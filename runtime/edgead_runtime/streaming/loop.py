@@ -20,6 +20,7 @@ from edgead_runtime.streaming.events import Event, Judge
 from edgead_runtime.streaming.frames import CameraFrame
 from edgead_runtime.streaming.lane import Lane, Teller
 from edgead_runtime.streaming.results import Listener, StreamResult
+from edgead_runtime.unchanged import UnchangedFrames
 
 _TICK_S = 0.25
 
@@ -83,7 +84,9 @@ class Stream:
             run,
             self._clock,
         )
-        return Lane(camera, capture, judge)
+        if camera.skip_unchanged is not None:
+            return Lane(camera, capture, judge, UnchangedFrames(detector, camera.skip_unchanged))
+        return Lane(camera, capture, judge, camera.detector)
 
     # -- from outside ----------------------------------------------------------------------------------
 
@@ -182,7 +185,7 @@ class Stream:
         began_s = frame.captured_s if lane.camera.source.live else self._clock.monotonic()
         if frame.image is not None:
             try:
-                result = engine.inspect(lane.camera.detector, frame.image, self._tick_if_due)
+                result = engine.inspect(lane.inspects, frame.image, self._tick_if_due)
             except StreamStoppedError:
                 raise
             except PictureError as error:  # of the wrong size or kind: the camera's doing
@@ -223,6 +226,7 @@ class Stream:
             lane.tally.inspected += 1
             lane.tally.anomalies += result.is_anomaly
             lane.tally.degraded += bool(result.degraded)
+            lane.tally.repeated += result.repeated
             lane.tally.failures_in_a_row = 0
             lane.own_troubles.clear()
             events = lane.judge.observe(frame, result)

@@ -25,9 +25,9 @@ Attachment = Callable[[], bytes]
 class Message:
     """One thing that happened.
 
-    Kinds so far: ``event`` (an anomaly opened, was updated, closed) and ``trouble`` (something is wrong with
-    a camera or the engine, or no longer). What comes later (drift, a part learned) is another kind with
-    another body; outbox and sinks pass it on as it is.
+    Kinds so far: ``event`` (an anomaly opened, was updated, closed), ``trouble`` (something is wrong with a
+    camera or the engine, or no longer) and ``drift`` (a camera no longer sees what it saw at enrolment). What
+    comes later is another kind with another body; outbox and sinks pass it on as it is.
     """
 
     kind: str

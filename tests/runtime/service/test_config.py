@@ -49,6 +49,7 @@ def test_the_example_shows_every_field_and_the_defaults_it_names():
     assert full.outbox == bare.outbox
     assert msgspec.structs.replace(full.engine, threads=None) == bare.engine
     assert full.log == bare.log
+    assert full.drift == bare.drift
     for field in ("stall_s", "frozen_s", "backoff_s", "decoder", "transport", "any_size"):
         assert getattr(full.camera[0], field) == getattr(bare.camera[0], field)
 
@@ -73,6 +74,13 @@ def test_defaults_are_those_of_the_loop():
         (MINIMAL + "[camera.rules]\nhits = 5", "camera a: hits is 5 and window 1"),
         (MINIMAL + MINIMAL, "camera a: the name is given twice"),
         (MINIMAL + "[[camera.zone]]\nname = 'z'\npolygon = [[0,0],[1,1]]", r"zone\[0\].polygon"),
+        ("[outbox]\nmax_fps = 3", r"outbox.max_fps: there is no such field. It belongs into \[\[camera\]\]"),
+        ("[engine]\nqqq = 3", r"engine.qqq: there is no such field. `edgead run --print-config`"),
+        ("[drift]\nbrigthness = 0.1", "drift.brigthness: there is no such field. Did you mean brightness"),
+        ("[drift]\nposition = 0.6", "drift.position: expected `float` < 0.5"),
+        (MINIMAL + "[camera.rules]\nhit = 2", r"rules.hit: there is no such field. Did you mean hits\?"),
+        ("[[sink]]\ntype = 'csv'\npth = 'x'", r"sink\[0\].pth: there is no such field. Did you mean path\?"),
+        ("metric = 3", "metric: there is no such field. Did you mean metrics"),
         ("[[sink]]\ntype = 'jsn'\npath = 'x'", r"sink\[0\].type: invalid value 'jsn'. Sinks are jsonl, csv"),
         ("[[sink]]\ntype = 'mqtt'\nhost = 'x'\nport = 0", r"sink\[0\].port"),
         ("[metrics]\nport = 99999", "metrics.port"),
@@ -144,7 +152,10 @@ def test_the_module_checks_and_prints(tmp_path, capsys, monkeypatch):
     assert main(["--print-config"]) == 0
     (tmp_path / "loop.toml").write_text(capsys.readouterr().out)
     monkeypatch.setenv("CAMERA_PASSWORD", "x")
-    assert main([str(tmp_path / "loop.toml"), "--check"]) == 0
+    assert main([str(tmp_path / "loop.toml"), "--check"]) == 2
+    checked = capsys.readouterr()
+    assert "loop.toml is valid" in checked.out
+    assert "left: PROBLEM: detector" in checked.out
     (tmp_path / "loop.toml").write_text("x = 1")
     assert main([str(tmp_path / "loop.toml")]) == 2
     assert "x: there is no such field" in capsys.readouterr().err

@@ -242,3 +242,22 @@ def test_what_is_no_frame_is_not_inspected_and_not_good():
     assert isinstance(results[1].failure, PictureError)
     assert not results[1].is_anomaly
     assert np.isnan(results[1].score)
+
+
+def test_a_scene_at_rest_is_inspected_once_and_the_rest_is_counted(detector, good_frames):
+    frames = [*[good_frames[0]] * 5, *[good_frames[1]] * 3]
+    running = stream(detector, FakeCamera([frames], period_s=0.05), skip_unchanged=2.0)
+    results = [result.result for result in running]
+    stats = running.stats()["camera"]
+    assert stats.repeated == sum(result.repeated for result in results) > 0
+    assert stats.repeated <= len(results) - 2
+    assert {round(result.score, 6) for result in results} == {
+        round(detector(frame).score, 6) for frame in good_frames[:2]
+    }
+
+
+def test_parts_that_are_alike_are_never_passed_over_for_one_at_rest(detector, tmp_path):
+    with pytest.raises(ConfigError, match="whose every frame is another part"):
+        stream(detector, f"watch:{tmp_path}", skip_unchanged=2.0)
+    with pytest.raises(ConfigError, match="whose every frame is another part"):
+        stream(detector, FakeCamera([[]]), trigger=Trigger(), skip_unchanged=2.0)

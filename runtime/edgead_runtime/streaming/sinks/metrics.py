@@ -1,8 +1,4 @@
-"""Numbers for Prometheus, and whether the loop is alive, over HTTP.
-
-The text format is written by hand: it is some lines for counters, gauges, one histogram and one summary, and
-needs neither a dependency nor the client library's global registry.
-"""
+"""Numbers for Prometheus, and whether the loop is alive, over HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import bisect
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -19,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgead_runtime.errors import ConfigError
+from edgead_runtime.streaming.sinks.prometheus_text import CONTENT_TYPE, family, sample
 
 if TYPE_CHECKING:
     from edgead_runtime.streaming.delivery import Delivery
@@ -29,9 +26,9 @@ if TYPE_CHECKING:
 LATENCY_BOUNDS_MS = (5, 10, 16, 25, 33, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000)
 SCORE_QUANTILES = (0.5, 0.9, 0.99)
 _SCORES_KEPT = 1024
-_LOOP_STANDS_S = 30.0
+LOOP_STANDS_S = 30.0
+"""A loop whose thread has not turned for so long is not alive."""
 _LONGEST_GAP_S = 5.0
-_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass
@@ -61,12 +58,17 @@ class Metrics:
         self._cameras: dict[str, _CameraNumbers] = {}
         self._stream: Stream | None = None
         self._delivery: Delivery | None = None
+        self._more: list[Callable[[], Iterable[str]]] = []
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
 
     def watch(self, stream: Stream, delivery: Delivery | None = None) -> None:
         """Show the counts of this stream, and how its sinks do."""
         self._stream, self._delivery = stream, delivery
+
+    def also(self, lines: Callable[[], Iterable[str]]) -> None:
+        """Show more numbers, from any thread: lines in Prometheus' text format."""
+        self._more.append(lines)
 
     @property
     def port(self) -> int:
@@ -129,14 +131,16 @@ class Metrics:
         with self._lock:
             yield from _histogram(self._cameras)
             yield from _summary(self._cameras)
-            yield from _family("edgead_degraded_seconds_total", "counter", "Time at reduced quality.")
+            yield from family("edgead_degraded_seconds_total", "counter", "Time at reduced quality.")
             for name, numbers in self._cameras.items():
-                yield _sample("edgead_degraded_seconds_total", {"camera": name}, numbers.degraded_s)
-            yield from _family("edgead_events_total", "counter", "Events by what became of them.")
+                yield sample("edgead_degraded_seconds_total", {"camera": name}, numbers.degraded_s)
+            yield from family("edgead_events_total", "counter", "Events by what became of them.")
             for name, numbers in self._cameras.items():
                 for state, count in numbers.events.items():
-                    yield _sample("edgead_events_total", {"camera": name, "state": state}, count)
+                    yield sample("edgead_events_total", {"camera": name, "state": state}, count)
         yield from self._delivery_lines()
+        for lines in self._more:
+            yield from lines()
 
     def _stream_lines(self) -> Iterator[str]:
         stats = {} if self._stream is None else self._stream.stats()
@@ -149,43 +153,44 @@ class Metrics:
             "anomalies": "Frames above the threshold.",
             "late": "Frames beyond the budget.",
             "degraded": "Frames inspected at reduced quality.",
+            "repeated": "Frames answered as the one before, since nothing had changed.",
         }
         for name, what in counters.items():
-            yield from _family(f"edgead_frames_{name}_total", "counter", what)
+            yield from family(f"edgead_frames_{name}_total", "counter", what)
             for camera, each in stats.items():
-                yield _sample(f"edgead_frames_{name}_total", {"camera": camera}, getattr(each, name))
-        yield from _family("edgead_reconnects_total", "counter", "Attempts to open a source again.")
+                yield sample(f"edgead_frames_{name}_total", {"camera": camera}, getattr(each, name))
+        yield from family("edgead_reconnects_total", "counter", "Attempts to open a source again.")
         for camera, each in stats.items():
-            yield _sample("edgead_reconnects_total", {"camera": camera}, each.reconnects)
-        yield from _family("edgead_open_events", "gauge", "Events open now.")
+            yield sample("edgead_reconnects_total", {"camera": camera}, each.reconnects)
+        yield from family("edgead_open_events", "gauge", "Events open now.")
         for camera, each in stats.items():
-            yield _sample("edgead_open_events", {"camera": camera}, each.open_events)
-        yield from _family("edgead_trouble", "gauge", "1 while something is wrong.")
+            yield sample("edgead_open_events", {"camera": camera}, each.open_events)
+        yield from family("edgead_trouble", "gauge", "1 while something is wrong.")
         for camera, each in stats.items():
             for kind in each.troubles:
-                yield _sample("edgead_trouble", {"camera": camera, "trouble": kind}, 1)
+                yield sample("edgead_trouble", {"camera": camera, "trouble": kind}, 1)
 
     def _delivery_lines(self) -> Iterator[str]:
         if self._delivery is None:
             return
-        yield from _family("edgead_outbox_waiting", "gauge", "Messages that a sink has still to get.")
+        yield from family("edgead_outbox_waiting", "gauge", "Messages that a sink has still to get.")
         for sink, count in self._delivery.waiting().items():
-            yield _sample("edgead_outbox_waiting", {"sink": sink}, count)
-        yield from _family("edgead_sink_up", "gauge", "1 while a sink takes messages.")
+            yield sample("edgead_outbox_waiting", {"sink": sink}, count)
+        yield from family("edgead_sink_up", "gauge", "1 while a sink takes messages.")
         for sink, state in self._delivery.states.items():
-            yield _sample("edgead_sink_up", {"sink": sink}, int(not state.down))
-        yield from _family("edgead_sink_delivered_total", "counter", "Messages that a sink took.")
+            yield sample("edgead_sink_up", {"sink": sink}, int(not state.down))
+        yield from family("edgead_sink_delivered_total", "counter", "Messages that a sink took.")
         for sink, state in self._delivery.states.items():
-            yield _sample("edgead_sink_delivered_total", {"sink": sink}, state.delivered)
-        yield from _family("edgead_outbox_disk_ok", "gauge", "0 while messages wait in memory only.")
-        yield _sample("edgead_outbox_disk_ok", {}, int(not self._delivery.disk_problem))
+            yield sample("edgead_sink_delivered_total", {"sink": sink}, state.delivered)
+        yield from family("edgead_outbox_disk_ok", "gauge", "0 while messages wait in memory only.")
+        yield sample("edgead_outbox_disk_ok", {}, int(not self._delivery.disk_problem))
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether the loop turns."""
         if self._stream is None:
             return False, {"loop": "not started"}
         standing_s = self._stream.standing_s
-        return standing_s < _LOOP_STANDS_S, {"loop_standing_s": round(standing_s, 1)}
+        return standing_s < LOOP_STANDS_S, {"loop_standing_s": round(standing_s, 1)}
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether every camera is inspected, and if not, why."""
@@ -205,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.split("?", 1)[0]
         if path == "/metrics":
-            self._answer(200, self.metrics.text().encode(), _CONTENT_TYPE)
+            self._answer(200, self.metrics.text().encode(), CONTENT_TYPE)
         elif path in ("/healthz", "/readyz"):
             fine, facts = self.metrics.health() if path == "/healthz" else self.metrics.readiness()
             self._answer(200 if fine else 503, json.dumps(facts).encode(), "application/json")
@@ -225,38 +230,24 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _histogram(cameras: Mapping[str, _CameraNumbers]) -> Iterator[str]:
     name = "edgead_latency_seconds"
-    yield from _family(name, "histogram", "From capture to verdict.")
+    yield from family(name, "histogram", "From capture to verdict.")
     for camera, numbers in cameras.items():
         total = 0
         for bound, count in zip((*LATENCY_BOUNDS_MS, None), numbers.latency_counts, strict=True):
             total += count
             le = "+Inf" if bound is None else f"{bound / 1000:g}"
-            yield _sample(f"{name}_bucket", {"camera": camera, "le": le}, total)
-        yield _sample(f"{name}_sum", {"camera": camera}, numbers.latency_sum_ms / 1000)
-        yield _sample(f"{name}_count", {"camera": camera}, total)
+            yield sample(f"{name}_bucket", {"camera": camera, "le": le}, total)
+        yield sample(f"{name}_sum", {"camera": camera}, numbers.latency_sum_ms / 1000)
+        yield sample(f"{name}_count", {"camera": camera}, total)
 
 
 def _summary(cameras: Mapping[str, _CameraNumbers]) -> Iterator[str]:
     name = "edgead_score"
-    yield from _family(name, "summary", f"Scores; quantiles of the last {_SCORES_KEPT} frames.")
+    yield from family(name, "summary", f"Scores; quantiles of the last {_SCORES_KEPT} frames.")
     for camera, numbers in cameras.items():
         if numbers.scores:
             values = np.quantile(np.array(numbers.scores), SCORE_QUANTILES)
             for quantile, value in zip(SCORE_QUANTILES, values, strict=True):
-                yield _sample(name, {"camera": camera, "quantile": f"{quantile:g}"}, float(value))
-        yield _sample(f"{name}_sum", {"camera": camera}, numbers.score_sum)
-        yield _sample(f"{name}_count", {"camera": camera}, numbers.score_count)
-
-
-def _family(name: str, kind: str, what: str) -> Iterator[str]:
-    yield f"# HELP {name} {what}"
-    yield f"# TYPE {name} {kind}"
-
-
-def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-    return f"{name}{{{inside}}} {value:.12g}" if inside else f"{name} {value:.12g}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+                yield sample(name, {"camera": camera, "quantile": f"{quantile:g}"}, float(value))
+        yield sample(f"{name}_sum", {"camera": camera}, numbers.score_sum)
+        yield sample(f"{name}_count", {"camera": camera}, numbers.score_count)

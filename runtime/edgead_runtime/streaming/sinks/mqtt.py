@@ -4,7 +4,7 @@ Topics, below a prefix (``edgead``):
 
 - ``PREFIX/status``: ``online``, and ``offline`` as the last will. Retained.
 - ``PREFIX/CAMERA/alarm``: ``ON`` while an event is open, else ``OFF``. Retained.
-- ``PREFIX/CAMERA/KIND``: each message as JSON; kinds are ``event`` and ``trouble``, later more.
+- ``PREFIX/CAMERA/KIND``: each message as JSON; kinds are ``event``, ``trouble`` and ``drift``.
 - ``PREFIX/CAMERA/picture``: the worst frame of the last event, JPEG. Retained.
 - ``PREFIX/loss``: what the outbox's quota took away.
 

@@ -28,6 +28,7 @@ CSV_COLUMNS = (
     "hits",
     "reason",
     "trouble",
+    "drift",
     "text",
 )
 
