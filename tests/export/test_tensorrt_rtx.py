@@ -20,6 +20,7 @@ from edgead_export.precisions.statistics import observe
 from edgead_export.resolution import Resolution
 from edgead_runtime import EncoderBundle
 from edgead_runtime.errors import EngineBuildError
+from edgead_runtime.index.in_engine import search_graph
 from edgead_runtime.tensorrt.api import FLAVOURS
 from edgead_runtime.tensorrt.builder import build_plan
 from edgead_runtime.tensorrt.building import build_engine
@@ -172,6 +173,13 @@ def test_dinov2_s_as_it_is_used(random_weights, pictures, tmp_path):
             memory[precision, graph] = activation_bytes(plan.messages)
     assert memory["fp16", "encoder"] < 0.5 * memory["fp32", "encoder"]
     assert memory["fp16", "frame"] < memory["fp32", "frame"]
+
+
+@pytest.mark.parametrize("neighbours", [1, 3])
+def test_the_search_by_itself(neighbours):
+    plan = build(search_graph(384, neighbours))
+    assert plan.messages.errors == []
+    assert layer_names(plan.messages)
 
 
 def model_of(node, output_shape, *inputs):
