@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgead.cli import exit_codes
-from edgead.cli.options import Engine, EnginePrecision, Index, Json, Overwrite, Precision, Quiet, Threads
+from edgead.cli.options import (
+    Engine,
+    EnginePrecision,
+    Index,
+    Json,
+    Overwrite,
+    Precision,
+    Quiet,
+    Rebuild,
+    Threads,
+)
 from edgead.cli.terminal import Terminal, warn_passed_over
 
 if TYPE_CHECKING:
@@ -69,6 +79,7 @@ def detect(
     precision: Precision = EnginePrecision.FP32,
     threads: Threads = None,
     index: Index = "auto",
+    rebuild: Rebuild = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -93,6 +104,7 @@ def detect(
         threads=threads,
         precision=precision.value,
         index=index,
+        rebuild=rebuild,
         any_size=any_size,
         budget_ms=budget,
         cascade=cascade,

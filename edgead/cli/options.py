@@ -48,11 +48,17 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads of the engine.", show_default="the engine's choice"),
 ]
+Rebuild = Annotated[
+    bool,
+    typer.Option(
+        "--rebuild", help="Build a TensorRT engine that is missing or does not fit; takes minutes, once."
+    ),
+]
 Index = Annotated[
     str,
     typer.Option(
         help="How the bank is searched: auto (what measures fastest here without changing scores), exact, "
-        "clusters or hnsw."
+        "engine (exact too, in the encoder's engine), clusters or hnsw."
     ),
 ]
 RecipeName = Annotated[

@@ -61,6 +61,9 @@ def _add_build(commands: Any) -> None:
     build.add_argument(
         "--precision", choices=get_args(Precision), default="fp32", help="which of the encoder's files"
     )
+    build.add_argument(
+        "--neighbours", type=int, default=1, metavar="K", help="with --graph search: what the recipe asks for"
+    )
     build.add_argument("--bank-blocks", nargs=2, type=int, metavar=("USUAL", "MOST"))
     build.add_argument("--batch", nargs=3, type=int, metavar=("LEAST", "USUAL", "MOST"))
     build.add_argument("--map-hw", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"))
@@ -98,6 +101,7 @@ def _build(chosen: argparse.Namespace) -> int:
         options,
         graph=chosen.graph,
         precision=chosen.precision,
+        neighbours=chosen.neighbours,
         into_cache=chosen.cache,
         pictures=chosen.pictures,
         unchecked=chosen.unchecked,

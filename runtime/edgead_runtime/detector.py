@@ -16,6 +16,7 @@ from edgead_runtime.bank import Reference
 from edgead_runtime.blocked_bank import BlockedBank
 from edgead_runtime.calibration import by_hand, check_rate, check_threshold
 from edgead_runtime.detector_bundle import LoadedBundle, read_bundle
+from edgead_runtime.device_frames import DeviceFrame
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.engines import Device
@@ -28,7 +29,13 @@ from edgead_runtime.enrollment import (
     fill_memory,
     ignore_progress,
 )
-from edgead_runtime.errors import BundleError, EdgeadError, FrameSizeError, RecipeError
+from edgead_runtime.errors import (
+    BundleError,
+    EdgeadError,
+    FrameSizeError,
+    PictureError,
+    RecipeError,
+)
 from edgead_runtime.explanation import Explanation, check_explainable, explain
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
@@ -49,6 +56,7 @@ from edgead_runtime.presets import find_recipe
 from edgead_runtime.recipe import Recipe, recipe_from_dict
 from edgead_runtime.result import Result
 from edgead_runtime.taking_back import as_if_never_added, place_of_added
+from edgead_runtime.tensorrt.on_device import is_on_device
 from edgead_runtime.tuning import StoredTuning
 
 
@@ -177,6 +185,7 @@ class Detector:
         foreground_only: bool = True,
         budget_ms: float | None = None,
         cascade: bool = False,
+        rebuild: bool = False,
     ) -> Detector:
         """Load a ``.edgead`` file.
 
@@ -189,15 +198,17 @@ class Detector:
             threads: See :meth:`Encoder.load`.
             precision: See :meth:`Encoder.load`.
             fused: See :meth:`Encoder.load`.
-            index: How the bank is searched: ``exact``, a name of :data:`edgead_runtime.index.INDEXES`, or
-                ``auto`` for what measures fastest here without changing image scores. With another than
-                ``exact`` a frame goes by the stages.
+            index: How the bank is searched: ``exact``, ``engine`` (exact too, in the encoder's own engine
+                instead of NumPy), a name of :data:`edgead_runtime.index.INDEXES`, or ``auto`` for what
+                measures fastest here without changing image scores. With an approximate one a frame goes by
+                the stages.
             any_size: Accept frames of another size than the references.
             foreground_only: Search for the patches inside the mask alone, where the recipe deletes others.
             budget_ms: What a frame may take at p99: the detector takes a faster setting while it must, see
                 :class:`edgead_runtime.tiered.TieredDetector`. ``None``: the full setting, however long.
             cascade: Look with the small encoder that ``edgead tune`` stored first, and with the full one
                 where that leaves a doubt, see :class:`edgead_runtime.cascade.CascadeDetector`.
+            rebuild: See :meth:`Encoder.load`.
 
         Raises:
             BundleError: The file is missing, damaged or not a detector; or ``cascade`` and it has none.
@@ -220,6 +231,7 @@ class Detector:
             "index": index,
             "any_size": any_size,
             "foreground_only": foreground_only,
+            "rebuild": rebuild,
         }
         bundle = read_bundle(path)
         if budget_ms is not None or cascade:
@@ -255,6 +267,7 @@ class Detector:
         index: str = AUTO,
         any_size: bool = False,
         foreground_only: bool = True,
+        rebuild: bool = False,
     ) -> Detector:
         """What a bundle says, in an engine; the arguments are those of :meth:`load`."""
         owned = not isinstance(encoder, Encoder)
@@ -265,7 +278,13 @@ class Detector:
             opened = locate_encoder(path, bundle) if encoder is None else EncoderBundle.open(encoder)
             check_encoder(path, bundle.manifest.encoder, opened.manifest.fingerprint(), opened.source)
             loaded = Encoder.load(
-                opened, engine=engine, device=device, threads=threads, precision=precision, fused=fused
+                opened,
+                engine=engine,
+                device=device,
+                threads=threads,
+                precision=precision,
+                fused=fused,
+                rebuild=rebuild,
             )
         with _closed_on_failure(loaded if owned else None):
             recipe = _recipe_of(bundle.manifest.recipe, path)
@@ -324,21 +343,37 @@ class Detector:
         """Inspect one frame.
 
         Args:
-            frame: ``[H, W, 3]`` uint8, BGR.
+            frame: ``[H, W, 3]`` uint8, BGR. On a GPU engine also an array that is on the GPU already (of
+                CuPy, torch and others), where it has the size of the encoder's input and the method goes by
+                the frame graph: it is taken as it lies, see :meth:`Encoder.adopt`.
 
         Returns:
             Score and verdict; map and regions on first access.
 
         Raises:
-            PictureError: It is not such an array.
-            FrameSizeError: Its size differs from that of all references and ``any_size`` is off.
+            PictureError: It is not such an array, or lies on a GPU where this detector cannot take it.
+            FrameSizeError: Its size differs from that of all references and ``any_size`` is off; or it is on
+                the GPU and of another size than the encoder's input.
         """
+        if is_on_device(frame):
+            return self._inspect_on_device(frame)
         check_frame(frame)
         self.check_frame_size(frame)
         state = self._state
         if state.bank is None:
             return self._inspect(frame, state).result
         return inspect_fused(self._pipeline, frame, state.bank, state.calibration)
+
+    def _inspect_on_device(self, frame: Any) -> Result:
+        state = self._state
+        if state.bank is None:
+            raise PictureError(
+                "the frame is on a GPU, and this detector goes by the stages, which begin on the host",
+                "Copy it to the host first; docs/design.md says which recipes go by the frame graph.",
+            )
+        adopted = self.encoder.adopt(frame)
+        self.check_frame_size(adopted)
+        return inspect_fused(self._pipeline, adopted, state.bank, state.calibration)
 
     def _inspect(self, frame: Frame, state: _State) -> Inspection:
         """By the stages, keeping what they made."""
@@ -362,7 +397,7 @@ class Detector:
         inspection = self._inspect(frame, self._state)
         return inspection.result, explain(self._pipeline, inspection, frame, limit)
 
-    def check_frame_size(self, frame: Frame) -> None:
+    def check_frame_size(self, frame: Frame | DeviceFrame) -> None:
         """Refuse a frame of another size than the references, where those are all of one size.
 
         Raises:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead_runtime import frame_graph
+from edgead_runtime.device_frames import DeviceFrame, adopt_frame
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.engines import (
     Array,
@@ -23,6 +24,7 @@ from edgead_runtime.engines import (
     create_engine,
     default_device,
 )
+from edgead_runtime.engines.searches import SearchEngines
 from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.images import Frame
 from edgead_runtime.manifest import EncoderManifest, FeatureOutput, FrameFile, Precision
@@ -75,6 +77,7 @@ class Encoder:
         self.remarks: tuple[str, ...] = ()
         """What a person should know of how far its precision can be trusted in this engine."""
         self._engine = engine
+        self._searches = SearchEngines(engine.name, EngineOptions())
         self.preprocessor = Preprocessor(
             bundle.manifest.input, bundle.manifest.preprocess, bundle.manifest.patch_size
         )
@@ -90,6 +93,7 @@ class Encoder:
         threads: int | None = None,
         precision: Precision = "fp32",
         fused: bool = True,
+        rebuild: bool = False,
     ) -> _EncoderT:
         """Load a bundle into an engine.
 
@@ -103,9 +107,13 @@ class Encoder:
             precision: ``int8`` and ``fp16`` are files of the bundle, where it has them; ``bf16`` is the fp32
                 file in bfloat16, where the processor has it. Each changes the numbers.
             fused: Use the bundle's frame graph where it has one.
+            rebuild: Build a TensorRT engine that is missing, or was built for another GPU, version or
+                weights; it takes minutes and is logged. The environment variable ``EDGEAD_REBUILD=1`` says
+                the same.
 
         Raises:
             BundleError: The bundle is missing or damaged, or has no file of that precision.
+            EngineBuildError: An engine was to be built again, and that failed.
             EngineUnavailableError: No engine for that device is installed, or the precision did not pass the
                 gate in the engine asked for.
         """
@@ -121,6 +129,7 @@ class Encoder:
             precision=plan.engine_precision,
             rest_in_bf16=plan.rest_in_bf16,
             bundle=place,
+            rebuild=rebuild,
         )
         frame_file = manifest.frame_of(plan.file.precision) if fused and cls.takes_frame_graph else None
         if frame_file is None:
@@ -130,6 +139,7 @@ class Encoder:
             sample: dict[str, Array] = {entry.name: noise}
             loaded = cls(opened, create_engine(model, engine, options, sample, without=plan.without))
             loaded.precision, loaded.remarks = precision, plan.remarks
+            loaded._searches = SearchEngines(loaded._engine.name, options)
             return loaded
         (searched,) = (feature.name for feature in manifest.features if feature.layer == frame_file.layer)
         options = replace(options, exact_after=(searched,))
@@ -138,6 +148,7 @@ class Encoder:
         model = opened.read(frame_file)
         loaded = cls(opened, create_engine(model, engine, options, sample, without=plan.without), frame_file)
         loaded.precision, loaded.remarks = precision, plan.remarks
+        loaded._searches = SearchEngines(loaded._engine.name, options)
         return loaded
 
     @property
@@ -186,13 +197,34 @@ class Encoder:
             outputs = self.run_frame(frame, self._no_search, wanted, timings_ms, stage="encode")
         else:
             outputs = self._run(
-                self.manifest.input.name, lambda: self.preprocessor(frame), {}, wanted, timings_ms, "encode"
+                self.manifest.input.name,
+                lambda: self.preprocessor(frame)[None],
+                {},
+                wanted,
+                timings_ms,
+                "encode",
             )
         return self.features_from(outputs, features)
 
+    def adopt(self, frame: Any) -> DeviceFrame:
+        """A frame that is on the GPU already, for :meth:`run_frame`; nothing is copied.
+
+        Args:
+            frame: ``[height, width, 3]`` uint8, BGR, of the size of the encoder's input, with
+                ``__cuda_array_interface__`` or DLPack's methods. It must not change until the call that it is
+                given to has returned.
+
+        Raises:
+            PictureError: The encoder does not run a frame graph on a GPU, or it is no such array.
+            FrameSizeError: It has another size: frames are resized on the host.
+        """
+        return adopt_frame(
+            frame, self._engine, self.manifest.input, self.engine_name, fused=self.frame_file is not None
+        )
+
     def run_frame(
         self,
-        frame: Frame,
+        frame: Frame | DeviceFrame,
         feeds: Mapping[str, Array | Uploaded],
         outputs: Sequence[str],
         timings_ms: dict[str, float] | None = None,
@@ -202,19 +234,37 @@ class Encoder:
         """Run the frame graph on one frame; see :mod:`edgead_runtime.frame_graph`.
 
         Args:
-            frame: ``[H, W, 3]`` uint8, BGR.
+            frame: ``[H, W, 3]`` uint8, BGR; or what :meth:`adopt` gave.
             feeds: All inputs but the frame.
             outputs: Which outputs are wanted.
             timings_ms: Where given, the milliseconds of ``preprocess`` and ``stage`` are added to it.
             stage: What to call it.
         """
-        return self._run(
-            frame_graph.FRAME, lambda: self.preprocessor.resize(frame), feeds, outputs, timings_ms, stage
-        )
+
+        def prepare() -> Array | Uploaded:
+            if isinstance(frame, DeviceFrame):
+                return frame.uploaded
+            return self.preprocessor.resize(frame)[None]
+
+        return self._run(frame_graph.FRAME, prepare, feeds, outputs, timings_ms, stage)
 
     def upload(self, array: Array) -> Uploaded:
         """See :meth:`edgead_runtime.engines.Engine.upload`."""
         return self._engine.upload(array)
+
+    def search_engine(self, dim: int, neighbours: int) -> Engine:
+        """The engine that searches banks for this encoder's patches, of the kind that the encoder runs in.
+
+        It is made once and closed with the encoder; in float32 whatever the encoder's precision.
+
+        Args:
+            dim: Size of a feature.
+            neighbours: How many of the nearest are wanted.
+
+        Raises:
+            EngineUnavailableError: It has to be built first, and was not.
+        """
+        return self._searches.opened(dim, neighbours)
 
     def output_names(self, features: Sequence[FeatureOutput]) -> list[str]:
         """The outputs that :meth:`features_from` needs."""
@@ -251,14 +301,14 @@ class Encoder:
     def _run(
         self,
         input_name: str,
-        prepare: Callable[[], Array],
+        prepare: Callable[[], Array | Uploaded],
         feeds: Mapping[str, Array | Uploaded],
         outputs: Sequence[str],
         timings_ms: dict[str, float] | None,
         stage: str,
     ) -> dict[str, Array]:
         start = time.perf_counter()
-        tensor = prepare()[None]
+        tensor = prepare()
         prepared = time.perf_counter()
         found = self._engine.run({**feeds, input_name: tensor}, outputs)
         if timings_ms is not None:
@@ -269,6 +319,7 @@ class Encoder:
     def close(self) -> None:
         """Release the engine."""
         self._engine.close()
+        self._searches.close()
 
     def __enter__(self) -> Encoder:
         return self

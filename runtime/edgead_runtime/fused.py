@@ -6,6 +6,7 @@ import numpy as np
 
 from edgead_runtime import frame_graph
 from edgead_runtime.blocked_bank import BlockedBank
+from edgead_runtime.device_frames import DeviceFrame
 from edgead_runtime.engines import Array, Uploaded
 from edgead_runtime.images import Frame
 from edgead_runtime.memory import Memory, scale
@@ -42,7 +43,7 @@ def is_fused(pipeline: Pipeline) -> bool:
 
 def inspect_fused(
     pipeline: Pipeline,
-    frame: Frame,
+    frame: Frame | DeviceFrame,
     bank: BlockedBank,
     thresholds: Thresholds,
 ) -> Result:
@@ -53,7 +54,7 @@ def inspect_fused(
 
     Args:
         pipeline: The method.
-        frame: ``[H, W, 3]`` uint8, BGR.
+        frame: ``[H, W, 3]`` uint8, BGR; or one on the GPU, from :meth:`Encoder.adopt`.
         bank: What good parts look like.
         thresholds: Of image and map.
     """

@@ -6,7 +6,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 import msgspec
@@ -20,7 +20,7 @@ from edgead_runtime.cores import cpu_name, usable_cores
 from edgead_runtime.errors import IndexUnavailableError
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame
-from edgead_runtime.index import AUTO, EXACT, INDEXES, check_index, installed_indexes
+from edgead_runtime.index import AUTO, EXACT, IN_ENGINE, INDEXES, check_index, installed_indexes
 from edgead_runtime.memory import Memory
 from edgead_runtime.pipeline import Pipeline, Thresholds, inspect
 from edgead_runtime.remembered import recall, remember
@@ -90,14 +90,18 @@ def choose_index(
     Args:
         pipeline: The method.
         memory: Searched exactly.
-        index: :data:`AUTO`, :data:`EXACT` or a name of :data:`edgead_runtime.index.INDEXES`.
+        index: :data:`AUTO`, :data:`EXACT`, :data:`IN_ENGINE` or a name of
+            :data:`edgead_runtime.index.INDEXES`.
         threads: Of an index that has threads of its own.
 
     Raises:
         IndexUnavailableError: It is unknown, not installed, or does not do what the recipe asks for.
+        EngineUnavailableError: The engine has to be built for the search, and was not.
     """
     check_index(index)
     recipe = pipeline.recipe
+    if index == IN_ENGINE:
+        return _in_engine(pipeline, memory), IndexChoice(index, "asked for")
     if index not in (AUTO, EXACT) and not recipe.asks_for_nearest:
         raise IndexUnavailableError(
             f"index '{index}' finds the nearest patch alone, and recipe '{recipe.name}' asks for more",
@@ -107,6 +111,18 @@ def choose_index(
     if choice.index == EXACT:
         return memory, choice
     return memory.searched_with(choice.index, threads, keep=True), choice
+
+
+def _in_engine(pipeline: Pipeline, memory: Memory) -> Memory:
+    encoder, recipe = pipeline.encoder, pipeline.recipe
+    if recipe.head != "bank":
+        raise IndexUnavailableError(
+            f"recipe '{recipe.name}' keeps no patches to search in",
+            f"Leave the index out, or choose {EXACT}.",
+        )
+    for output in encoder.feature_outputs(recipe.layers):
+        encoder.search_engine(output.dim, recipe.neighbours)  # what is not there is said now
+    return replace(memory, search=encoder.search_engine)
 
 
 def _choice(pipeline: Pipeline, memory: Memory, index: str, threads: int | None) -> IndexChoice:

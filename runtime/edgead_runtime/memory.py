@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from edgead_runtime.bank import Layers, Reference
 from edgead_runtime.coreset import condense, condense_added, density, is_condensed, taken_back
 from edgead_runtime.errors import EnrollmentError
-from edgead_runtime.index import GrowingIndex, SearchIndex, create_index, nearest_distances
+from edgead_runtime.index import EngineSearch, GrowingIndex, SearchIndex, create_index, nearest_distances
+from edgead_runtime.index.in_engine import OpenSearch
 from edgead_runtime.manifest import CoresetRecord
 from edgead_runtime.recipe import Recipe
 from edgead_runtime.subspace import Subspace
+
+Nearest = Callable[[NDArray[np.float32], Sequence[NDArray[np.float32]], int], NDArray[np.float32]]
+"""As :func:`edgead_runtime.index.nearest_distances`: queries, banks, neighbours to distances."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,8 @@ class Memory:
     indexes: tuple[SearchIndex, ...] = ()
     """For each layer what it is searched with; empty where all of it is. Whatever changes the references
     drops them, and :meth:`searched_like` brings them back: what is left out in turn is compared exactly."""
+    search: OpenSearch | None = None
+    """Opens the engine that exact search runs in; ``None``: NumPy."""
 
     @property
     def is_exact(self) -> bool:
@@ -58,14 +64,14 @@ class Memory:
     def searched_like(self, before: Memory) -> Memory:
         """The same, searched as the memory that it came from by adding or taking back."""
         if before.is_exact:
-            return self
+            return replace(self, search=before.search)
         layers = zip(*(reference.tokens for reference in self.references), strict=True)
         found = []
         for index, banks in zip(before.indexes, layers, strict=True):
             if not isinstance(index, GrowingIndex):
                 raise TypeError("an approximate index must be able to grow")
             found.append(index.following(banks))
-        return replace(self, indexes=tuple(found))
+        return replace(self, indexes=tuple(found), search=before.search)
 
     @cached_property
     def condensed(self) -> Memory:
@@ -145,10 +151,15 @@ class Memory:
                     [reference.tokens[layer] for reference in self.references],
                     self.references[0].patches,
                     self.recipe,
+                    self._nearest,
                 )
                 for layer, tokens in enumerate(queries)
             )
         return tuple(scale(distances, self.recipe) for distances in found)
+
+    @cached_property
+    def _nearest(self) -> Nearest:
+        return nearest_distances if self.search is None else EngineSearch(self.search).nearest_distances
 
     @cached_property
     def _subspaces(self) -> tuple[Subspace, ...]:
@@ -157,7 +168,11 @@ class Memory:
 
 
 def bank_distances(
-    tokens: NDArray[np.float32], banks: Sequence[NDArray[np.float32]], patches: int, recipe: Recipe
+    tokens: NDArray[np.float32],
+    banks: Sequence[NDArray[np.float32]],
+    patches: int,
+    recipe: Recipe,
+    nearest: Nearest = nearest_distances,
 ) -> NDArray[np.float32]:
     """Cosine distance of every patch to a bank, by the recipe's neighbours and reductions.
 
@@ -166,13 +181,14 @@ def bank_distances(
         banks: L2-normalized ``[V * patches, D]`` for every reference, view by view.
         patches: Patches of one view.
         recipe: The method.
+        nearest: How each part is searched.
 
     Returns:
         ``[N]``.
     """
     if recipe.reduction == "nearest" and recipe.view_reduction == "nearest":
-        return nearest_distances(tokens, banks, recipe.neighbours)
-    each = np.stack([_to_reference(tokens, bank, patches, recipe) for bank in banks])
+        return nearest(tokens, banks, recipe.neighbours)
+    each = np.stack([_to_reference(tokens, bank, patches, recipe, nearest) for bank in banks])
     if recipe.reduction == "nearest":
         return np.asarray(each.min(axis=0), dtype=np.float32)
     # PatchEAD, "patch score": the mean over the K references that the patch is farthest from.
@@ -181,12 +197,12 @@ def bank_distances(
 
 
 def _to_reference(
-    tokens: NDArray[np.float32], bank: NDArray[np.float32], patches: int, recipe: Recipe
+    tokens: NDArray[np.float32], bank: NDArray[np.float32], patches: int, recipe: Recipe, nearest: Nearest
 ) -> NDArray[np.float32]:
     if recipe.view_reduction == "nearest":
-        return nearest_distances(tokens, [bank], recipe.neighbours)
+        return nearest(tokens, [bank], recipe.neighbours)
     views = [bank[start : start + patches] for start in range(0, len(bank), patches)]
-    each = [nearest_distances(tokens, [view], recipe.neighbours) for view in views]
+    each = [nearest(tokens, [view], recipe.neighbours) for view in views]
     return np.asarray(np.mean(each, axis=0), dtype=np.float32)
 
 

@@ -14,11 +14,13 @@ import pytest
 from edgead_export.backbones import BACKBONES
 from edgead_export.export import ExportOptions, build_bundle
 from edgead_export.fusing import fuse
+from edgead_export.precisions.half import to_half
 from edgead_export.precisions.making import int8_attempts
 from edgead_export.resolution import Resolution
 from edgead_export.triton.baking import FrameConstants, bake
 from edgead_runtime import EncoderBundle
 from edgead_runtime.errors import EngineBuildError
+from edgead_runtime.index.in_engine import search_graph
 from edgead_runtime.tensorrt.api import FLAVOURS
 from edgead_runtime.tensorrt.builder import build_plan
 from edgead_runtime.tensorrt.building import build_engine
@@ -35,12 +37,8 @@ TARGETS = (80, 86, 89, 120)
 
 
 def half(model):
-    """fp16 but for what sums up many numbers; features come out in fp32."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    return convert_float_to_float16(
-        model, keep_io_types=True, op_block_list=["LayerNormalization", "Softmax"]
-    )
+    """As the exporter makes it."""
+    return to_half(model)
 
 
 def brain(model):
@@ -71,6 +69,8 @@ def eight_bits(model):
 
 PRECISIONS = {"fp32": lambda model: model, "fp16": half, "bf16": brain, "int8": eight_bits}
 """A later precision is one more entry: what makes its encoder from the fp32 one."""
+FUSED = ("fp16", "bf16")
+"""Attention becomes one kernel. With int8 it is left in fp32, as all that is not a linear layer."""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,8 @@ def export(folder, spec, weights, patches, **options):
 
 def graphs_of(bundle, precision):
     encoder = PRECISIONS[precision](onnx.load_from_string(bundle.read_model()))
-    yield "encoder", encoder.SerializeToString()
+    if precision in ("fp32", "fp16"):  # of the others the frame graph alone, which has the encoder inside
+        yield "encoder", encoder.SerializeToString()
     yield "frame", fuse(encoder, bundle.manifest).SerializeToString()
 
 
@@ -133,8 +134,9 @@ def test_every_backbone_is_built(name, random_weights, pictures, tmp_path):
         for graph, model in graphs_of(bundle, precision):
             plan = build(model)
             assert plan.messages.errors == []
+            assert not any("loop" in layer.lower() for layer in layer_names(plan.messages))
             # Of the last block the attention itself is asked for, so it cannot stay inside a kernel.
-            fused = 0 if precision == "fp32" else spec.depth - 1
+            fused = spec.depth - 1 if precision in FUSED else 0
             assert fused_attentions(plan.messages) == fused, (precision, graph)
 
 
@@ -159,7 +161,7 @@ def test_dinov2_s_as_it_is_used(random_weights, pictures, tmp_path):
     for precision in ("fp32", "fp16"):  # the others are built at a small size above
         for graph, model in graphs_of(bundle, precision):
             plan = build(model)
-            assert fused_attentions(plan.messages) == (0 if precision == "fp32" else spec.depth), graph
+            assert fused_attentions(plan.messages) == (spec.depth if precision in FUSED else 0), graph
             memory[precision, graph] = activation_bytes(plan.messages)
     assert memory["fp16", "encoder"] < 0.5 * memory["fp32", "encoder"]
     assert memory["fp16", "frame"] < memory["fp32", "frame"]
@@ -191,6 +193,13 @@ def test_a_detector_as_one_graph(tiny, random_weights, pictures, tmp_path):
     made = bake(onnx.load_from_string(bundle.read_frame_graph()), constants)
     onnx.checker.check_model(made, full_check=True)
     assert build(made.SerializeToString()).messages.errors == []
+
+
+@pytest.mark.parametrize("neighbours", [1, 3])
+def test_the_search_by_itself(neighbours):
+    plan = build(search_graph(384, neighbours))
+    assert plan.messages.errors == []
+    assert layer_names(plan.messages)
 
 
 def model_of(node, output_shape, *inputs):

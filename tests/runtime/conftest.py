@@ -32,8 +32,15 @@ from edgead_runtime.manifest import (
     Weights,
     encode_manifest,
 )
+from edgead_runtime.tensorrt import device as device_module
+from edgead_runtime.tensorrt.cuda_bindings import CudaBindings
+from edgead_runtime.tensorrt.pycuda import PyCuda
 from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
+from simulated_gpu import SimulatedGpu
+from simulated_gpu.cuda import SimulatedCudart
+from simulated_gpu.pycuda_driver import SimulatedPyCuda
+from simulated_gpu.tensorrt import SimulatedTensorRt
 
 # The same examples on every run, and no clock: what fails on a loaded machine fails everywhere.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -255,3 +262,29 @@ def sum_model():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+@pytest.fixture
+def plug_in(monkeypatch):
+    """Put a GPU, a TensorRT and a way to reach the GPU into this machine."""
+
+    def plug(gpu, version="10.3.0", through="cuda-bindings"):
+        implementation = {
+            "cuda-bindings": lambda: CudaBindings.open(SimulatedCudart(gpu)),
+            "pycuda": lambda: PyCuda.open(SimulatedPyCuda(gpu)),
+        }[through]
+        monkeypatch.setattr(device_module, "IMPLEMENTATIONS", {"sys": implementation})
+        if gpu is None:
+            return None
+        module = SimulatedTensorRt(gpu, version)
+        monkeypatch.setitem(__import__("sys").modules, "tensorrt", module)
+        return module
+
+    return plug
+
+
+@pytest.fixture
+def gpu(plug_in):
+    gpu = SimulatedGpu()
+    plug_in(gpu)
+    return gpu

@@ -23,46 +23,16 @@ from edgead_runtime.errors import (
 )
 from edgead_runtime.tensorrt import device as device_module
 from edgead_runtime.tensorrt.building import build_engine
-from edgead_runtime.tensorrt.cuda_bindings import CudaBindings
 from edgead_runtime.tensorrt.options import BuildOptions
-from edgead_runtime.tensorrt.pycuda import PyCuda
 from PIL import Image
 from simulated_gpu import SimulatedGpu
-from simulated_gpu.cuda import SimulatedCudart
-from simulated_gpu.pycuda_driver import SimulatedPyCuda
-from simulated_gpu.tensorrt import BuilderFlag, HardwareCompatibilityLevel, MemoryPoolType, SimulatedTensorRt
+from simulated_gpu.tensorrt import BuilderFlag, HardwareCompatibilityLevel, MemoryPoolType
 
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-@pytest.fixture
-def plug_in(monkeypatch):
-    """Put a GPU, a TensorRT and a way to reach the GPU into this machine."""
-
-    def plug(gpu, version="10.3.0", through="cuda-bindings"):
-        implementation = {
-            "cuda-bindings": lambda: CudaBindings.open(SimulatedCudart(gpu)),
-            "pycuda": lambda: PyCuda.open(SimulatedPyCuda(gpu)),
-        }[through]
-        monkeypatch.setattr(device_module, "IMPLEMENTATIONS", {"sys": implementation})
-        if gpu is None:
-            return None
-        module = SimulatedTensorRt(gpu, version)
-        monkeypatch.setitem(__import__("sys").modules, "tensorrt", module)
-        return module
-
-    return plug
-
-
-@pytest.fixture
-def gpu(plug_in):
-    gpu = SimulatedGpu()
-    plug_in(gpu)
-    return gpu
 
 
 @pytest.fixture

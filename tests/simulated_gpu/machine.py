@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _FIRST_ADDRESS = 0x7000_0000_0000
+_DEFAULT_STREAMS = (1, 2)
 _GAP = 1 << 20
 """Between two allocations, so that a step past the end of one never lands in another."""
 Range = tuple[int, int]
@@ -59,7 +60,8 @@ class SimulatedGpu:
         self._streams: dict[int, Stream] = {}
         self._graphs: dict[int, list[Work]] = {}
         self._next = _FIRST_ADDRESS
-        self._numbers = iter(range(1, 1 << 30))
+        self._numbers = iter(range(16, 1 << 30))
+        """Of streams and graphs. The first few are CUDA's default streams, in which nothing is ever left."""
         self._lost = ""
         self._failures: dict[str, tuple[int, str]] = {}
 
@@ -194,6 +196,8 @@ class SimulatedGpu:
 
     def synchronize(self, number):
         with self._lock:
+            if number in _DEFAULT_STREAMS:
+                return
             stream = self.stream(number)
             if stream.captured is not None:
                 raise Misuse("waiting for a stream that is being captured")

@@ -80,7 +80,12 @@ class SimulatedPyCuda:
             def __del__(self):
                 gpu.end_stream(self.handle)
 
-        self.Device, self.Stream = Device, Stream
+        class Context:
+            @staticmethod
+            def synchronize():
+                module._do("synchronize", gpu._finish)
+
+        self.Device, self.Stream, self.Context = Device, Stream, Context
 
     def _push(self):
         self.pushed += 1

@@ -117,6 +117,7 @@ class _Part:
         asked = _ELEMENT[precision]
         # Asked before compiling, which may add the names of what it found to be the same tensor.
         self.inputs = [entry.get_any_name() for entry in graph.inputs]
+        self.outputs = [entry.get_any_name() for entry in graph.outputs]
         self.compiled: Any = core.compile_model(graph, "CPU", {**settings, hint.inference_precision: asked})
         actual = self.compiled.get_property(hint.inference_precision)
         if actual != asked:
@@ -124,7 +125,6 @@ class _Part:
                 f"asked for {precision}, OpenVINO would run in {actual.get_type_name()}",
                 "Leave the precision at fp32.",
             )
-        self.outputs = [output.get_any_name() for output in self.compiled.outputs]
 
 
 def _cut(graph: Any, names: Sequence[str]) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,26 @@ class Engine(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class TakesDeviceArrays(Protocol):
+    """What an engine that takes arrays which are on the GPU already has beside :class:`Engine`."""
+
+    def adopt(self, value: object, shape: tuple[int, ...] | None = None) -> Uploaded:
+        """An array of another library on the GPU, as something to feed; nothing is copied.
+
+        Args:
+            value: With ``__cuda_array_interface__`` or DLPack's methods, or what this gave. It must not
+                change while it is fed.
+            shape: What to see it as, of as many elements.
+
+        Returns:
+            Its ``native`` has ``shape`` and ``dtype``.
+
+        Raises:
+            PictureError: It is not on the GPU, or not contiguous.
+        """
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """How an engine should use the machine. ``threads=None`` leaves the choice to the engine."""
@@ -71,6 +91,9 @@ class EngineOptions:
     """With ``int8``: what is not quantized may be computed in bfloat16. For an engine: it is."""
     exact_after: tuple[str, ...] = ()
     """Outputs of the graph where a smaller precision ends: what is made from them is computed in float32."""
+    rebuild: bool = field(default=False, repr=False)
+    """Build an engine that is missing, or that was built for another GPU, version or weights. Takes minutes;
+    the environment variable ``EDGEAD_REBUILD=1`` says the same."""
     bundle: str | None = field(default=None, repr=False)
     """Where the graph came from: engines that are built ahead lie there, and messages name it."""
 

@@ -9,12 +9,15 @@ from importlib.util import find_spec
 from edgead_runtime.errors import IndexUnavailableError
 from edgead_runtime.index.exact import ExactIndex, nearest_distances
 from edgead_runtime.index.growing import GrowingIndex
+from edgead_runtime.index.in_engine import EngineSearch
 from edgead_runtime.index.protocol import Build, IndexSpec, Matrix, SearchIndex
 
 __all__ = [
     "AUTO",
     "EXACT",
     "INDEXES",
+    "IN_ENGINE",
+    "EngineSearch",
     "ExactIndex",
     "GrowingIndex",
     "IndexSpec",
@@ -27,6 +30,8 @@ __all__ = [
 
 AUTO = "auto"
 EXACT = "exact"
+IN_ENGINE = "engine"
+"""Exact as well, in the encoder's own engine: see :mod:`edgead_runtime.index.in_engine`."""
 
 INDEXES: dict[str, IndexSpec] = {
     spec.name: spec
@@ -56,11 +61,11 @@ def check_index(name: str) -> None:
     Raises:
         IndexUnavailableError: The name is unknown, or its package is not installed.
     """
-    if name in (AUTO, EXACT):
+    if name in (AUTO, EXACT, IN_ENGINE):
         return
     if name not in INDEXES:
         raise IndexUnavailableError(
-            f"unknown index '{name}'", f"Choose {AUTO}, {EXACT} or one of: {', '.join(INDEXES)}."
+            f"unknown index '{name}'", f"Choose {AUTO}, {EXACT}, {IN_ENGINE} or one of: {', '.join(INDEXES)}."
         )
     spec = INDEXES[name]
     if not _is_installed(spec):

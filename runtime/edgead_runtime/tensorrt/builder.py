@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from edgead_runtime import frame_graph
 from edgead_runtime.errors import EngineBuildError
+from edgead_runtime.index import in_engine
 from edgead_runtime.tensorrt.api import (
     Builder,
     Flavour,
@@ -26,6 +27,7 @@ from edgead_runtime.tensorrt.api import (
     TensorRTForRTX,
 )
 from edgead_runtime.tensorrt.logging import Messages, Progress, ignore_progress, make_logger, make_monitor
+from edgead_runtime.tensorrt.loop_free import without_loop
 from edgead_runtime.tensorrt.options import MIB, BuildOptions, Shapes
 
 DYNAMIC = -1
@@ -58,7 +60,8 @@ def build_plan(
     Args:
         trt: The module of ``flavour``.
         flavour: Which of the two TensorRTs it is.
-        model: The ONNX file's bytes. Precisions are those of the file.
+        model: The ONNX file's bytes. Precisions are those of the file; the loop of a frame graph is taken
+            out, see :mod:`edgead_runtime.tensorrt.loop_free`.
         options: How.
         timing_cache: What an earlier build left.
         detailed: Keep what TensorRT says of the layers it made.
@@ -72,7 +75,7 @@ def build_plan(
     messages = Messages()
     logger = make_logger(trt, messages)
     builder = trt.Builder(logger)
-    network = parse(trt, builder, model, logger)
+    network = parse(trt, builder, without_loop(model), logger)
     config = _configure(trt, builder, flavour, options, detailed=detailed)
     shapes = profile_shapes(network, options)
     if shapes:
@@ -142,7 +145,7 @@ def profile_shapes(network: INetworkDefinition, options: BuildOptions) -> dict[s
         if DYNAMIC not in shape:
             continue
         sizes = [
-            _range(tensor.name, axis, options) if size == DYNAMIC else (size, size, size)
+            _range(network, tensor.name, axis, options) if size == DYNAMIC else (size, size, size)
             for axis, size in enumerate(shape)
         ]
         least, usual, largest = zip(*sizes, strict=True)
@@ -150,13 +153,18 @@ def profile_shapes(network: INetworkDefinition, options: BuildOptions) -> dict[s
     return ranges
 
 
-def _range(name: str, axis: int, options: BuildOptions) -> tuple[int, int, int]:
+def _range(network: INetworkDefinition, name: str, axis: int, options: BuildOptions) -> tuple[int, int, int]:
     blocks, (height, width) = options.bank_blocks, options.map_hw
+    # Of a search, the neighbours that are asked for are the last size of its output.
+    least = max([in_engine.LEAST_ROWS, *tuple(network.get_output(0).shape)[-1:]])
+    most_queries, most_rows = in_engine.QUERIES_AT_ONCE, in_engine.ROWS_AT_ONCE
     open_sizes: Mapping[tuple[str, int], tuple[int, int, int]] = {
         (frame_graph.BANK, 0): (1, *blocks),
         (frame_graph.BANK_BIAS, 0): (1, *blocks),
         (frame_graph.MAP_DOWN, 0): (1, height, height),
         (frame_graph.MAP_ACROSS, 0): (1, width, width),
+        (in_engine.QUERIES, 0): (1, most_queries, most_queries),
+        (in_engine.ROWS, 0): (least, most_rows, most_rows),
     }
     if (name, axis) in open_sizes:
         return open_sizes[name, axis]

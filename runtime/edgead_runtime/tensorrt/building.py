@@ -10,23 +10,35 @@ from pathlib import Path
 import msgspec
 
 from edgead_runtime.cache import cache_dir
-from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import EngineBuildError, OutputError
 from edgead_runtime.files import sha256_bytes, write_atomic
 from edgead_runtime.images import Picture
+from edgead_runtime.index.in_engine import search_graph
 from edgead_runtime.manifest import Precision
-from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, FlavourName, TensorRT, load
 from edgead_runtime.tensorrt.builder import Plan, build_plan, check_options
 from edgead_runtime.tensorrt.device import DeviceFacts, open_device
 from edgead_runtime.tensorrt.engine import TensorRtEngine
 from edgead_runtime.tensorrt.logging import Progress, ignore_progress
 from edgead_runtime.tensorrt.options import BuildOptions
-from edgead_runtime.tensorrt.parity import check_reference, compare, gate_pictures, require_passed
+from edgead_runtime.tensorrt.parity import (
+    check_reference,
+    compare,
+    compare_search,
+    gate_pictures,
+    require_passed,
+)
 from edgead_runtime.tensorrt.record import SCHEMA_VERSION, EngineParity, EngineRecord, Gpu, GraphName
-from edgead_runtime.tensorrt.store import FOLDER, own_folder, rebuild_command, write_engine
+from edgead_runtime.tensorrt.store import (
+    FOLDER,
+    Wanted,
+    open_encoder,
+    own_folder,
+    rebuild_command,
+    write_engine,
+)
 
 
 @dataclass(frozen=True)
@@ -55,19 +67,6 @@ class BuiltEngine:
         ]
 
 
-def open_encoder(source: str | Path) -> EncoderBundle:
-    """The encoder of a bundle folder, or of a detector file.
-
-    Raises:
-        BundleError: It is neither.
-        EncoderNotFoundError: The detector's encoder is not where it was.
-    """
-    path = Path(source)
-    if path.is_file():
-        return locate_encoder(path, read_bundle(path))
-    return EncoderBundle.open(path)
-
-
 def check_can_build(
     flavour: FlavourName, options: BuildOptions
 ) -> tuple[Flavour, TensorRT, DeviceFacts | None]:
@@ -91,6 +90,7 @@ def build_engine(
     *,
     graph: GraphName | None = None,
     precision: Precision = "fp32",
+    neighbours: int = 1,
     into_cache: bool = False,
     pictures: Path | None = None,
     unchecked: bool = False,
@@ -102,8 +102,10 @@ def build_engine(
         source: An encoder bundle's folder, or a detector file.
         flavour: ``tensorrt`` for the GPU that is here, ``tensorrt-rtx`` for those that the options name.
         options: How.
-        graph: Which graph of the bundle; by default the one that a detector would run.
+        graph: Which graph of the bundle; by default the one that a detector would run. ``search`` is for
+            ``Detector.load(index="engine")``, see :mod:`edgead_runtime.index.in_engine`.
         precision: Of the bundle's file; TensorRT computes in that of the file.
+        neighbours: Of a search: how many of the nearest the recipe asks for.
         into_cache: Write into the cache even where the bundle is a folder.
         pictures: Folder of pictures to compare on; by default a few of the distribution's own.
         unchecked: Do not compare the engine with ONNX Runtime. One that is built ahead of time never is.
@@ -120,23 +122,46 @@ def build_engine(
     kind, trt, here = check_can_build(flavour, options)
     bundle = open_encoder(source)
     check_precision(bundle, precision)
-    name, model = _graph_of(bundle, graph, precision)
+    name, model = _graph_of(bundle, graph, precision, neighbours)
     checked = [] if unchecked or kind.ahead_of_time else gate_pictures(pictures)
     if checked:
         check_reference()
     plan = _build_with_times(trt, kind, model, options, here, progress)
     place = None if bundle.path is None else str(bundle.path)
-    command = rebuild_command(place, kind, options, precision=precision)
-    command += "" if graph is None else f" --graph {graph}"
+    command = rebuild_command(place, kind, options, wanted=Wanted(graph, precision, neighbours))
     record = make_record(kind, trt, here, name, precision, model, plan, options, command)
     if checked:
         progress("Comparing with ONNX Runtime", 0.0)
         engine = TensorRtEngine(trt, kind, open_device(), plan.data, record)
-        parity = _compare(bundle, engine, name, precision, checked)
+        if name == "search":
+            parity = _compare_search(bundle, engine, neighbours, checked)
+        else:
+            parity = _compare(bundle, engine, name, precision, checked)
         require_passed(parity, precision, trt.__version__)
         record = msgspec.structs.replace(record, parity=parity)
     folder = cache_dir() / FOLDER if into_cache else own_folder(place)
     return BuiltEngine(write_engine(folder, plan.data, record), record)
+
+
+def build_in_memory(model: bytes, flavour: FlavourName, precision: str) -> TensorRtEngine:
+    """Build an engine for the GPU that is here and load it, without writing it or comparing it.
+
+    Args:
+        model: Any ONNX file's bytes.
+        flavour: Which TensorRT.
+        precision: Of the file.
+
+    Raises:
+        EngineUnavailableError: TensorRT or the GPU is not there.
+        EngineBuildError: The graph cannot be built.
+    """
+    device = open_device()
+    here = device.facts()
+    options = BuildOptions(sm=(here.sm,) if FLAVOURS[flavour].ahead_of_time else ())
+    kind, trt, _ = check_can_build(flavour, options)
+    plan = build_plan(trt, kind, model, options)
+    record = make_record(kind, trt, here, "encoder", precision, model, plan, options, "")
+    return TensorRtEngine(trt, kind, device, plan.data, record)
 
 
 def make_record(
@@ -209,9 +234,24 @@ def check_precision(bundle: EncoderBundle, precision: Precision) -> None:
         )
 
 
+def _compare_search(
+    bundle: EncoderBundle, engine: TensorRtEngine, neighbours: int, pictures: Sequence[Picture]
+) -> EngineParity:
+    with (
+        engine,
+        Encoder.load(bundle, engine="onnxruntime", device="cpu", fused=False) as reference,
+    ):
+        return compare_search(reference, engine, pictures, neighbours)
+
+
 def _graph_of(
-    bundle: EncoderBundle, graph: GraphName | None, precision: Precision
+    bundle: EncoderBundle, graph: GraphName | None, precision: Precision, neighbours: int
 ) -> tuple[GraphName, bytes]:
+    if graph == "search":
+        if neighbours < 1:
+            raise EngineBuildError(f"there is no search for {neighbours} neighbours", "Give at least 1.")
+        sizes = {feature.dim for feature in bundle.manifest.features}
+        return "search", search_graph(max(sizes), neighbours)
     if graph == "frame" or (graph is None and bundle.manifest.frame_of(precision) is not None):
         return "frame", bundle.read_frame_graph(precision)
     return "encoder", bundle.read_model(precision)

@@ -8,27 +8,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from edgead_runtime.engines.protocol import Array, EngineOptions, Uploaded
+from edgead_runtime.engines.protocol import Array, Uploaded
 from edgead_runtime.errors import (
     BundleError,
     EngineUnavailableError,
-    GpuError,
     GpuMemoryError,
     PictureError,
 )
-from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, ICudaEngine, TensorRT, load
+from edgead_runtime.tensorrt.api import Flavour, ICudaEngine, TensorRT
 from edgead_runtime.tensorrt.arena import Arena, DeviceArray
-from edgead_runtime.tensorrt.device import DeviceMemory, open_device
+from edgead_runtime.tensorrt.device import DeviceMemory
 from edgead_runtime.tensorrt.lane import Lane, TensorFacts
 from edgead_runtime.tensorrt.logging import Messages, make_logger
 from edgead_runtime.tensorrt.on_device import as_device_array
 from edgead_runtime.tensorrt.record import EngineRecord
-from edgead_runtime.tensorrt.store import find_engine, rebuild_command
 
 _LANES = 2
 """Runs at a time: the copies of one then go on beside the computing of another. Each has activations of its
@@ -86,6 +85,16 @@ class TensorRtEngine:
         if self._engine is None:
             raise _closed()
         return Uploaded(self._arena.upload(array))
+
+    def adopt(self, value: object, shape: tuple[int, ...] | None = None) -> Uploaded:
+        """See :class:`edgead_runtime.engines.protocol.TakesDeviceArrays`."""
+        if self._engine is None:
+            raise _closed()
+        known = value.native if isinstance(value, Uploaded) else None
+        array = as_device_array(value, self._arena.device) if known is None else known
+        if not isinstance(array, DeviceArray):
+            raise PictureError("the array is not on a GPU", "Give it to run as it is.")
+        return Uploaded(array if shape is None else replace(array, shape=shape))
 
     def run(
         self, feeds: Mapping[str, Array | Uploaded], outputs: Sequence[str] | None = None
@@ -191,34 +200,6 @@ class TensorRtEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def open_engine(model: bytes, options: EngineOptions, flavour_name: str) -> TensorRtEngine:
-    """Load the engine that was built for a graph on this machine.
-
-    Args:
-        model: The ONNX file's bytes.
-        options: ``bundle`` says where the graph came from.
-        flavour_name: A name of :data:`edgead_runtime.tensorrt.api.FLAVOURS`.
-
-    Raises:
-        EngineUnavailableError: There is no GPU, no TensorRT, or no engine that fits them.
-        BundleError: The engine is damaged.
-    """
-    flavour = FLAVOURS[flavour_name]
-    device = open_device()
-    trt = load(flavour)
-    plan, record = find_engine(model, options.bundle, flavour, trt.__version__, device.facts())
-    try:
-        return TensorRtEngine(trt, flavour, device, plan, record)
-    except GpuError:
-        raise
-    except RuntimeError as error:  # what the bindings make of an exception of TensorRT's own
-        raise BundleError(
-            f"TensorRT does not load the engine ({str(error).splitlines()[0]})",
-            "Build it again: "
-            + rebuild_command(options.bundle, flavour, record.options, precision=record.precision),
-        ) from error
 
 
 def _tensors_of(trt: TensorRT, engine: ICudaEngine) -> list[TensorFacts]:

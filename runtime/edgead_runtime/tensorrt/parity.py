@@ -22,9 +22,10 @@ from edgead_runtime import frame_graph
 from edgead_runtime.agreement import rank_correlation
 from edgead_runtime.bank import normalize
 from edgead_runtime.encoder import Encoder
+from edgead_runtime.engines.protocol import Engine
 from edgead_runtime.errors import BundleError, EngineBuildError, EngineUnavailableError, PictureError
 from edgead_runtime.images import Picture, decode_picture, find_pictures, read_picture
-from edgead_runtime.index import nearest_distances
+from edgead_runtime.index import EngineSearch, nearest_distances
 from edgead_runtime.tensorrt.record import EngineParity
 
 Floats = NDArray[np.float32]
@@ -109,10 +110,40 @@ def compare(
             others = others[: most_blocks * tested.frame_file.block_rows]
         right = nearest_distances(rows[index], [others])
         correlations.append(_rank_correlation(right, _distances(tested, picture, found[searched], others)))
+    return _verdict(cosines, correlations, precision)
+
+
+def compare_search(
+    reference: Encoder, engine: Engine, pictures: Sequence[Picture], neighbours: int
+) -> EngineParity:
+    """Compare an engine that searches with NumPy, on what is in each picture that the others have not.
+
+    Args:
+        reference: Makes the patches; in fp32, by ONNX Runtime.
+        engine: Runs :func:`edgead_runtime.index.in_engine.search_graph`.
+        pictures: At least two.
+        neighbours: How many of the nearest the graph gives.
+
+    Returns:
+        Its cosine is that of two distance maps.
+    """
+    rows = [normalize(reference.encode(picture.frame).tokens) for picture in pictures]
+    search = EngineSearch(lambda _dim, _neighbours: engine)
+    cosines, correlations = [], []
+    for index, queries in enumerate(rows):
+        others = [bank for other, bank in enumerate(rows) if other != index]
+        right = nearest_distances(queries, others, neighbours)
+        found = search.nearest_distances(queries, others, neighbours)
+        cosines.append(_cosine_min(right[None], found[None]) if np.isfinite(found).all() else -1.0)
+        correlations.append(_rank_correlation(right, found))
+    return _verdict(cosines, correlations, "fp32")
+
+
+def _verdict(cosines: Sequence[float], correlations: Sequence[float], precision: str) -> EngineParity:
     limits = LIMITS[precision]
     cosine, correlation = min(cosines), min(correlations)
     return EngineParity(
-        pictures=len(pictures),
+        pictures=len(correlations),
         cosine_min=round(cosine, 6),
         rank_correlation_min=round(correlation, 6),
         passed=cosine >= limits.cosine and correlation >= limits.rank_correlation,

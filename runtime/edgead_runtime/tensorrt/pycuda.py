@@ -1,7 +1,8 @@
 """The GPU through pycuda, for devices that have it already; cuda-bindings is the usual way.
 
 pycuda has no wheels and is built against a CUDA toolkit. Run in the tests on a simulated driver; not on a
-GPU. Frames are not captured as graphs through it.
+GPU. Frames are not captured as graphs through it, since pycuda has no functions for graphs: every frame is
+queued anew, as it is where TensorRT cannot be captured. That costs processor time and no result.
 """
 
 from __future__ import annotations
@@ -113,7 +114,11 @@ class PyCuda:
 
     def wait(self, stream: int) -> None:
         """Until everything in it is done."""
-        self._call("cuStreamSynchronize", self._streams[stream].synchronize)
+        known = self._streams.get(stream)
+        if known is None:  # another library's: pycuda has no way to take its number for a stream
+            self._call("cuCtxSynchronize", self._cuda.Context.synchronize)
+            return
+        self._call("cuStreamSynchronize", known.synchronize)
 
     def copy_up(self, address: int, source: HostArray, stream: int) -> None:
         """Queue a copy to the GPU."""

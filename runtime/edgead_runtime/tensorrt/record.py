@@ -11,7 +11,7 @@ from edgead_runtime.tensorrt.device import DeviceFacts
 from edgead_runtime.tensorrt.options import BuildOptions
 
 SCHEMA_VERSION = 1
-GraphName = Literal["encoder", "frame"]
+GraphName = Literal["encoder", "frame", "search"]
 _AMPERE = 80
 
 

@@ -6,19 +6,52 @@ An engine's name carries the start of its ONNX file's hash, so that another expo
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from edgead_runtime.cache import cache_dir
+from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.errors import BundleError, EngineMismatchError, EngineUnavailableError
+from edgead_runtime.errors import BundleError, EdgeadError, EngineMismatchError, EngineUnavailableError
 from edgead_runtime.files import output_error, sha256_bytes, write_atomic
-from edgead_runtime.manifest import EncoderFile, FrameFile
+from edgead_runtime.index.in_engine import neighbours_of
+from edgead_runtime.manifest import Precision
+from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.tensorrt.api import Flavour
 from edgead_runtime.tensorrt.device import DeviceFacts
 from edgead_runtime.tensorrt.options import BuildOptions
-from edgead_runtime.tensorrt.record import EngineRecord, decode_record, encode_record
+from edgead_runtime.tensorrt.record import EngineRecord, GraphName, decode_record, encode_record
+
+
+class EngineMissingError(EngineUnavailableError):
+    """No engine was built; one can be.
+
+    Args:
+        problem: What is wrong, in one line.
+        remedy: What to type.
+        options: How it should be built, where that is known.
+    """
+
+    def __init__(self, problem: str, remedy: str, options: BuildOptions | None) -> None:
+        super().__init__(problem, remedy)
+        self.options = options
+
+
+class ForAnotherError(EngineMismatchError):
+    """There is an engine for another GPU, TensorRT or file; one for these can be built.
+
+    Args:
+        problem: What is wrong, in one line.
+        remedy: What to type.
+        options: How it was built.
+    """
+
+    def __init__(self, problem: str, remedy: str, options: BuildOptions | None) -> None:
+        super().__init__(problem, remedy)
+        self.options = options
+
 
 FOLDER = "engines"
 """Inside an encoder bundle and in the cache."""
@@ -42,7 +75,7 @@ def rebuild_command(
     flavour: Flavour,
     options: BuildOptions | None = None,
     here: DeviceFacts | None = None,
-    precision: str = "fp32",
+    wanted: Wanted | None = None,
 ) -> str:
     """What to type for an engine that can be used here.
 
@@ -51,23 +84,86 @@ def rebuild_command(
         flavour: Which TensorRT.
         options: Of the engine that is to be replaced.
         here: The GPU; one that is built ahead of time has to be told of it.
-        precision: Of the ONNX file.
+        wanted: Which graph.
     """
     options = options or BuildOptions()
     if here is not None and flavour.ahead_of_time:
         options = msgspec.structs.replace(options, sm=tuple(sorted({*options.sm, here.sm})))
     place = shlex.quote(source or "ENCODER")
     command = f"edgead-runtime build {place} --engine {flavour.name} {options.arguments()}".strip()
-    return command if precision == "fp32" else f"{command} --precision {precision}"
+    return f"{command} {(wanted or Wanted()).arguments()}".strip()
 
 
-def _precision_of(source: str | None, digest: str) -> str:
-    """Of the file of a bundle with this hash."""
-    if source is None or not Path(source).is_dir():
-        return "fp32"
-    manifest = EncoderBundle.open(source).manifest
-    entries: list[EncoderFile | FrameFile] = [*manifest.files, *manifest.frames]
-    return next((entry.precision for entry in entries if entry.sha256 == digest), "fp32")
+@dataclass(frozen=True)
+class Wanted:
+    """A graph of a bundle, as one asks for it to be built."""
+
+    graph: GraphName | None = None
+    """``None``: the one that a detector would run."""
+    precision: Precision = "fp32"
+    neighbours: int = 1
+    """Of a search."""
+
+    def arguments(self) -> str:
+        """As ``edgead-runtime build`` takes them."""
+        words = [] if self.precision == "fp32" else ["--precision", self.precision]
+        words += [] if self.graph is None else ["--graph", self.graph]
+        words += [] if self.neighbours == 1 else ["--neighbours", str(self.neighbours)]
+        return " ".join(words)
+
+
+def identify(model: bytes, source: str | None) -> Wanted:
+    """Which graph an ONNX file is.
+
+    Args:
+        model: The file's bytes.
+        source: The encoder bundle, or detector file, that it came from.
+    """
+    neighbours = neighbours_of(model)
+    if neighbours is not None:
+        return Wanted("search", neighbours=neighbours)
+    if source is None:
+        return Wanted()
+    try:
+        manifest = open_encoder(source).manifest
+    except EdgeadError:  # it was there when the file was read, and what is asked here is said either way
+        return Wanted()
+    digest = sha256_bytes(model)
+    for frame in manifest.frames:
+        if frame.sha256 == digest:
+            return Wanted(precision=frame.precision)
+    for file in manifest.files:
+        if file.sha256 == digest:
+            # Not the one that a detector would run, where there is a frame graph too.
+            is_usual = manifest.frame_of(file.precision) is None
+            return Wanted(None if is_usual else "encoder", file.precision)
+    return Wanted()
+
+
+def open_encoder(source: str | Path) -> EncoderBundle:
+    """The encoder of a bundle folder, or of a detector file.
+
+    Raises:
+        BundleError: It is neither.
+        EncoderNotFoundError: The detector's encoder is not where it was.
+    """
+    path = Path(source)
+    if path.is_file():
+        return locate_encoder(path, read_bundle(path))
+    return EncoderBundle.open(path)
+
+
+def options_of_earlier(source: str | None, flavour: Flavour, wanted: Wanted) -> BuildOptions | None:
+    """How an engine was built for the same graph with other weights, where there is one."""
+    for path in sorted(own_folder(source).glob(f"{flavour.name}-*.json")):
+        try:
+            record = decode_record(path.read_bytes(), str(path))
+        except (OSError, BundleError):
+            continue
+        is_search = record.graph == "search"
+        if record.precision == wanted.precision and is_search == (wanted.graph == "search"):
+            return record.options
+    return None
 
 
 def write_engine(folder: Path, plan: bytes, record: EngineRecord) -> Path:
@@ -109,17 +205,18 @@ def find_engine(
     folders = dict.fromkeys((own_folder(source), cache_dir() / FOLDER))
     paths = [plan_path(folder, flavour.name, digest) for folder in folders]
     path = next((path for path in paths if path.with_suffix(".json").is_file()), None)
+    wanted = identify(model, source)
     if path is None:
-        raise EngineUnavailableError(
+        raise EngineMissingError(
             f"no {flavour.name} engine was built for this graph",
-            "Build it on this machine: "
-            + rebuild_command(source, flavour, here=here, precision=_precision_of(source, digest)),
+            "Build it on this machine: " + rebuild_command(source, flavour, here=here, wanted=wanted),
+            options_of_earlier(source, flavour, wanted),
         )
     record = decode_record(_read(path.with_suffix(".json")), str(path.with_suffix(".json")))
-    again = f"Build it again: {rebuild_command(source, flavour, record.options, here, record.precision)}"
+    again = f"Build it again: {rebuild_command(source, flavour, record.options, here, wanted)}"
     problems = record.mismatches(digest, tensorrt, here)
     if problems:
-        raise EngineMismatchError(f"{path} cannot be used: {'; '.join(problems)}", again)
+        raise ForAnotherError(f"{path} cannot be used: {'; '.join(problems)}", again, record.options)
     if record.parity is not None and not record.parity.passed:
         raise EngineMismatchError(
             f"{path} cannot be used: it does not compute what the ONNX file computes (patch cosine "

@@ -1,0 +1,97 @@
+"""Loading the engine that was built for a graph, or building it again where the user allows that."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import msgspec
+
+from edgead_runtime.engines.protocol import EngineOptions
+from edgead_runtime.errors import BundleError, GpuError
+from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, load
+from edgead_runtime.tensorrt.building import build_engine
+from edgead_runtime.tensorrt.device import DeviceFacts, open_device
+from edgead_runtime.tensorrt.engine import TensorRtEngine
+from edgead_runtime.tensorrt.options import BuildOptions
+from edgead_runtime.tensorrt.record import EngineRecord
+from edgead_runtime.tensorrt.store import (
+    EngineMissingError,
+    ForAnotherError,
+    find_engine,
+    identify,
+    rebuild_command,
+)
+
+REBUILD = "EDGEAD_REBUILD"
+"""Environment variable: 1 allows what ``rebuild=True`` allows."""
+log = logging.getLogger("edgead.tensorrt")
+
+
+def open_engine(model: bytes, options: EngineOptions, flavour_name: str) -> TensorRtEngine:
+    """Load the engine that was built for a graph on this machine.
+
+    One that is missing, or was built for another GPU, TensorRT or file, is an error: building takes minutes
+    and most of the GPU. Where ``options.rebuild`` or :data:`REBUILD` allows it, it is built once, which is
+    logged as a warning before it begins; the parity gate is passed as ever.
+
+    Args:
+        model: The ONNX file's bytes.
+        options: ``bundle`` says where the graph came from.
+        flavour_name: A name of :data:`edgead_runtime.tensorrt.api.FLAVOURS`.
+
+    Raises:
+        EngineUnavailableError: There is no GPU, no TensorRT, or no engine that fits them.
+        EngineBuildError: It was to be built again, and that failed.
+        BundleError: The engine is damaged.
+    """
+    flavour = FLAVOURS[flavour_name]
+    device = open_device()
+    trt = load(flavour)
+    here = device.facts()
+    try:
+        plan, record = find_engine(model, options.bundle, flavour, trt.__version__, here)
+    except (EngineMissingError, ForAnotherError) as error:
+        if options.bundle is None or not (options.rebuild or os.environ.get(REBUILD) == "1"):
+            raise
+        _build(model, options.bundle, flavour, here, error)
+        plan, record = find_engine(model, options.bundle, flavour, trt.__version__, here)
+    try:
+        return TensorRtEngine(trt, flavour, device, plan, record)
+    except GpuError:
+        raise
+    except RuntimeError as error:  # what the bindings make of an exception of TensorRT's own
+        raise _not_loaded(error, model, options, flavour, record) from error
+
+
+def _build(
+    model: bytes,
+    source: str,
+    flavour: Flavour,
+    here: DeviceFacts,
+    why: EngineMissingError | ForAnotherError,
+) -> None:
+    wanted = identify(model, source)
+    how = why.options or BuildOptions()
+    if flavour.ahead_of_time:
+        how = msgspec.structs.replace(how, sm=tuple(sorted({*how.sm, here.sm})))
+    log.warning("%s. It is built now, which takes minutes.", why.problem)
+    built = build_engine(
+        source,
+        flavour.name,
+        how,
+        graph=wanted.graph,
+        precision=wanted.precision,
+        neighbours=wanted.neighbours,
+    )
+    log.warning("%s", " ".join(built.lines()))
+
+
+def _not_loaded(
+    error: RuntimeError, model: bytes, options: EngineOptions, flavour: Flavour, record: EngineRecord
+) -> BundleError:
+    wanted = identify(model, options.bundle)
+    return BundleError(
+        f"TensorRT does not load the engine ({str(error).splitlines()[0]})",
+        "Build it again: " + rebuild_command(options.bundle, flavour, record.options, wanted=wanted),
+    )
