@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgead_runtime.enrollment import Progress, ignore_progress
 from edgead_runtime.images import find_pictures
-from edgead_runtime.streaming import Camera, CameraStats, Stream, stop_on_signals
+from edgead_runtime.streaming import Camera, CameraStats, LineLearning, Stream, stop_on_signals
 from edgead_runtime.streaming.sources import PlayedPictures
 from edgead_runtime.streaming.thresholds import DetectorThresholds
 from edgead_runtime.streaming.view import LiveView
@@ -63,7 +63,11 @@ def run_live_demo(
         source = PlayedPictures(_mixed(cells.pictures), _CELLS_PER_SECOND)
         camera = Camera(CAMERA, cells.detector, source)
         thresholds = DetectorThresholds([camera])
-        with stop_on_signals() as stop, LiveView(live.host, live.port, thresholds=thresholds) as view:
+        with (
+            stop_on_signals() as stop,
+            LineLearning({CAMERA: cells.detector}, options.folder / "lessons") as teacher,
+            LiveView(live.host, live.port, teacher=teacher, thresholds=thresholds) as view,
+        ):
             stream = Stream([camera], listeners=[view], stop=stop)
             view.watch(stream)
             ready(view.url)
