@@ -13,7 +13,7 @@ from edgead_runtime.images import Frame
 POSITION_SIDE = 128
 """Side of the copy that shifts are measured on; one of its pixels is 0.8 % of the frame, and the peak is
 found to a tenth of that."""
-_LONGEST_SIDE = 512
+_LONGEST_SIDE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,10 @@ def look_at(frame: Frame) -> Look:
 
 
 def _grey_copy(frame: Frame) -> NDArray[np.uint8]:
-    """Grey, halved until its longest side is below 512 pixels.
+    """Grey, halved until its longest side is below 256 pixels.
 
-    That is about what an encoder sees, without most of the sensor's noise. Halving is the resize that OpenCV
-    is fastest at.
+    That takes most of the sensor's noise, which on a smooth part would be most of the sharpness. Halving is
+    the resize that OpenCV is fastest at.
     """
     grey = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
     while max(grey.shape) >= _LONGEST_SIDE:
@@ -78,8 +78,6 @@ def sharpness_of(grey: NDArray[np.uint8]) -> float:
 
 
 def _position_copy(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    while max(grey.shape) >= 2 * POSITION_SIDE:
-        grey = _halved(grey)
     # Enlarged or shrunk by less than a half from here, so that linear interpolation skips nothing.
     small = cv2.resize(grey, (POSITION_SIDE, POSITION_SIDE), interpolation=cv2.INTER_LINEAR)
     values = np.asarray(small, dtype=np.float32)
