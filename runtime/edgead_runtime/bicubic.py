@@ -47,7 +47,10 @@ def bicubic_antialias(frame: Frame, size: tuple[int, int]) -> Frame:
 
 
 def _in_two(frame: Frame, size: tuple[int, int], cut: int) -> Frame:
-    other = _helper().submit(_rows, frame, size, cut, size[0])
+    try:
+        other = _helper().submit(_rows, frame, size, cut, size[0])
+    except RuntimeError:  # the main thread has ended: Python starts no work any more, but others go on
+        return _rows(frame, size, 0, size[0])
     return np.concatenate([_rows(frame, size, 0, cut), other.result()])
 
 

@@ -69,8 +69,8 @@ def eight_bits(model):
 
 PRECISIONS = {"fp32": lambda model: model, "fp16": half, "bf16": brain, "int8": eight_bits}
 """A later precision is one more entry: what makes its encoder from the fp32 one."""
-FUSED = ("fp16", "bf16")
-"""Attention becomes one kernel. With int8 it is left in fp32, as all that is not a linear layer."""
+FUSED = ("fp16", "bf16", "int8")
+"""Attention becomes one kernel. Of int8 files for TensorRT it is the rest in fp16 that does."""
 
 
 @pytest.fixture(scope="module")

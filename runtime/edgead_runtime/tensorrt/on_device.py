@@ -27,31 +27,39 @@ def as_device_array(value: Any, device: DeviceMemory) -> HostArray | DeviceArray
     """A GPU array where it lies, or a contiguous one of the host.
 
     By ``__cuda_array_interface__`` or DLPack. Work that its library has queued is waited for: in the stream
-    that the former names, or as the latter prescribes in CUDA's default one.
+    that the former names, or where it names none as DLPack prescribes, in CUDA's default one.
 
     Raises:
         PictureError: It is not contiguous, or is on another GPU than the first.
     """
     if not is_on_device(value):
         return np.ascontiguousarray(value)
-    if not hasattr(value, "__cuda_array_interface__"):
+    if hasattr(value, "__dlpack_device__"):
+        _check_first_gpu(value)
+    facts = getattr(value, "__cuda_array_interface__", None)
+    # Version 2 of the interface, which torch has, says nothing of streams: DLPack does.
+    if facts is None or ("stream" not in facts and hasattr(value, "__dlpack__")):
         return _by_dlpack(value, device)
-    facts = value.__cuda_array_interface__
     shape, dtype = tuple(facts["shape"]), np.dtype(facts["typestr"])
     if facts.get("strides") is not None and tuple(facts["strides"]) != _packed(shape, dtype.itemsize):
         raise _not_contiguous()
-    if facts.get("stream") is not None:
+    if "stream" not in facts:
+        device.wait(DEFAULT_STREAM)
+    elif facts["stream"] is not None:
         device.wait(int(facts["stream"]))
     return DeviceArray(int(facts["data"][0]), shape, dtype, holds=value)
 
 
-def _by_dlpack(value: Any, device: DeviceMemory) -> DeviceArray:
+def _check_first_gpu(value: Any) -> None:
     number = int(value.__dlpack_device__()[1])
     if number:
         raise PictureError(
             f"the array is on GPU {number}, engines run on the first",
             "Copy it there, or choose the GPU with CUDA_VISIBLE_DEVICES.",
         )
+
+
+def _by_dlpack(value: Any, device: DeviceMemory) -> DeviceArray:
     tensor = read_capsule(value.__dlpack__(stream=DEFAULT_STREAM))
     device.wait(DEFAULT_STREAM)
     if tensor.strides is not None and tensor.strides != _packed(tensor.shape, 1):
