@@ -33,7 +33,7 @@ demo: $(READY)
 	$(BIN)/edgead demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from edgead_runtime.manifest import Precision
 from edgead_runtime.precision import plan_execution
 from edgead_runtime.preprocess import Preprocessor
 from edgead_runtime.tensorrt.api import FLAVOURS
-from edgead_runtime.tensorrt.building import build_in_memory
+from edgead_runtime.tensorrt.building import build_in_memory, check_precision
 from edgead_runtime.tensorrt.parity import LIMITS
 from numpy.typing import NDArray
 
@@ -89,7 +89,7 @@ def bisect(
     )
     with create_engine(right, _REFERENCE_ENGINE, EngineOptions(threads=threads)) as reference:
         expected = [reference.run(feeds, outputs) for feeds in inputs]
-    with _open(tested, engine, options, plan.file.precision, plan.without) as candidate:
+    with _open(bundle, tested, engine, options, precision, plan.without) as candidate:
         found = [candidate.run(feeds, list(its_stages.values())) for feeds in inputs]
         name = candidate.name
     rows = []
@@ -103,9 +103,15 @@ def bisect(
 
 
 def _open(
-    model: bytes, engine: str, options: EngineOptions, precision: str, without: Sequence[str]
+    bundle: EncoderBundle,
+    model: bytes,
+    engine: str,
+    options: EngineOptions,
+    precision: Precision,
+    without: Sequence[str],
 ) -> Engine:
     if engine in FLAVOURS:
+        check_precision(bundle, precision)
         return build_in_memory(model, FLAVOURS[engine].name, precision)
     return create_engine(model, engine, options, without=without)
 

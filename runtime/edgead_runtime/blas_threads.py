@@ -8,6 +8,7 @@ with OpenBLAS on two busy cores), and its threads then spin and slow the next en
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from functools import cache
@@ -29,11 +30,22 @@ def one_blas_thread() -> Iterator[None]:
     The setting is the process's. So the first to come sets it and takes it back, and whoever comes in between
     has it as well: if they all did, one could put back what another had set, for good.
     """
-    if not _taken.acquire(blocking=False):
+    taken = _taken
+    if not taken.acquire(blocking=False):
         yield
         return
     try:
         with _controller().limit(limits=1):
             yield
     finally:
-        _taken.release()
+        taken.release()
+
+
+def _after_fork() -> None:
+    """Whoever held the lock is not in a forked process, and would never give it back."""
+    global _taken  # noqa: PLW0603
+    _taken = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

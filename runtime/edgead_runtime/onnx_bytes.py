@@ -23,6 +23,8 @@ _IR_VERSION, _OPSET_IMPORT, _GRAPH = 1, 8, 7  # of a model
 _NODE, _GRAPH_NAME, _CONSTANT, _INPUT, _OUTPUT = 1, 2, 5, 11, 12  # of a graph
 _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 2, 7  # what an attribute is
 _OPSET, _OLDEST_IR = 17, 8
+_DEEPEST = 16
+"""Graphs inside graphs: edgead's have one."""
 
 Value = bytes | memoryview
 
@@ -83,7 +85,9 @@ def _graph_of(model: Value) -> memoryview:
     return _only(model, _GRAPH)
 
 
-def _read_node(data: Value) -> Node:
+def _read_node(data: Value, depth: int = 0) -> Node:
+    if depth > _DEEPEST:
+        raise _damaged()
     inputs, outputs, operator = [], [], ""
     body: tuple[Node, ...] = ()
     for number, value, _ in _fields(data):
@@ -96,7 +100,10 @@ def _read_node(data: Value) -> Node:
         elif number == 5:
             graphs = [graph for of, graph, _ in _fields(value) if of == 6]
             body += tuple(
-                _read_node(node) for graph in graphs for of, node, _ in _fields(graph) if of == _NODE
+                _read_node(node, depth + 1)
+                for graph in graphs
+                for of, node, _ in _fields(graph)
+                if of == _NODE
             )
     return Node(operator, tuple(inputs), tuple(outputs), body)
 

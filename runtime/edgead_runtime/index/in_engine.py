@@ -64,7 +64,8 @@ def search_graph(dim: int, neighbours: int) -> bytes:
 def neighbours_of(graph: bytes) -> int | None:
     """How many neighbours a graph gives that was made by :func:`search_graph`; ``None`` for another."""
     try:
-        return output_shape(graph, SIMILARITIES)[-1]
+        shape = output_shape(graph, SIMILARITIES)
+        return shape[-1] if shape else None
     except BundleError:
         return None
 

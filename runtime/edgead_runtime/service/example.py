@@ -119,7 +119,7 @@ folder = "events"
 # headers = { Authorization = "Bearer ${HOOK_TOKEN}" }
 # pictures = false                  # put them into the JSON
 # timeout_s = 10.0
-# kinds = []                        # by default all; event, trouble, drift, loss
+# kinds = []                        # by default all; event, trouble, drift, learned, unlearned, loss
 
 # [[sink]]
 # type = "lines"                    # JSON lines on stdout

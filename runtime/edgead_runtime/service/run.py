@@ -51,7 +51,7 @@ def run_loop(config: LoopConfig, base: Path) -> Mapping[str, CameraStats]:
         learning = build_learning(config, base, cameras, None if delivery is None else delivery.on_message)
         if learning is not None:
             stack.enter_context(learning)
-            listeners += [stack.enter_context(each) for each in build_commands(config, cameras, learning)]
+        listeners += [stack.enter_context(each) for each in build_commands(config, cameras, learning)]
         metrics: Metrics | None = None
         if config.metrics is not None:
             metrics = stack.enter_context(Metrics(config.metrics.host, config.metrics.port))

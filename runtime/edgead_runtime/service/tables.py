@@ -18,6 +18,7 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
+Megabytes = Annotated[float, Meta(gt=0, le=1e9)]
 Limit = Annotated[float, Meta(ge=0, lt=0.5)]
 
 
@@ -117,7 +118,7 @@ class OutboxTable(Table, frozen=True):
     """``[outbox]``: where messages wait."""
 
     path: Text = "edgead-outbox.db"
-    max_mb: Positive = 200.0
+    max_mb: Megabytes = 200.0
 
 
 class MetricsTable(Table, frozen=True):
@@ -131,7 +132,7 @@ class LearningTable(Table, frozen=True):
     """``[learning]``: good parts are added on the line, and kept."""
 
     folder: Text = "edgead-learning"
-    max_mb: Positive = 2000.0
+    max_mb: Megabytes = 2000.0
     bank_limit: Count | None = None
 
 
@@ -157,7 +158,7 @@ class JsonlSink(Table, tag="jsonl", tag_field="type", frozen=True):
     """``type = "jsonl"``."""
 
     path: Text
-    max_mb: Positive = 50.0
+    max_mb: Megabytes = 50.0
     keep: Annotated[int, Meta(ge=0)] = 5
 
 
@@ -165,7 +166,7 @@ class CsvSink(Table, tag="csv", tag_field="type", frozen=True):
     """``type = "csv"``."""
 
     path: Text
-    max_mb: Positive = 50.0
+    max_mb: Megabytes = 50.0
     keep: Annotated[int, Meta(ge=0)] = 5
 
 
@@ -173,7 +174,7 @@ class PicturesSink(Table, tag="pictures", tag_field="type", frozen=True):
     """``type = "pictures"``."""
 
     folder: Text
-    max_mb: Positive = 1000.0
+    max_mb: Megabytes = 1000.0
 
 
 class ClipsSink(Table, tag="clips", tag_field="type", frozen=True):
@@ -183,7 +184,7 @@ class ClipsSink(Table, tag="clips", tag_field="type", frozen=True):
     before_s: NotNegative = 3.0
     after_s: NotNegative = 2.0
     max_clip_s: Positive = 30.0
-    max_mb: Positive = 2000.0
+    max_mb: Megabytes = 2000.0
 
 
 class MqttSink(BrokerFields, tag="mqtt", tag_field="type", frozen=True):

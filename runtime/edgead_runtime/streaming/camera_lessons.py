@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timezone
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -74,6 +75,8 @@ class CameraLessons:
         self.not_learned: dict[str, str] = {}
         """Lessons that count and are not in the bank all the same: id -> why."""
         self._changed = False
+        self._calibration = detector.calibration
+        """From before a threshold was moved while the loop ran."""
 
     # -- from an earlier run ---------------------------------------------------------------------------
 
@@ -286,15 +289,26 @@ class CameraLessons:
         )
 
     def close(self) -> None:
-        """Write what was learned as a detector of its own, where that has changed; and close the journal."""
+        """Write what was learned as a detector of its own, where there is any; and close the journal."""
         with self._lock:
+            path = self._folder / LEARNED_NAME
             try:
-                if self._changed:
-                    self.detector.save(self._folder / LEARNED_NAME)
+                # An older file may know a lesson that was undone in a run that did not come to its end.
+                if self._changed or path.exists():
+                    self._save(path)
             except EdgeadError as error:  # the journal has it all
                 log.warning("%s: %s", self.camera, error)
             finally:
                 self._journal.close()
+
+    def _save(self, path: Path) -> None:
+        """With the threshold from before somebody moved it for a moment."""
+        moved = self.detector.calibration
+        self.detector.restore_calibration(self._calibration)
+        try:
+            self.detector.save(path)
+        finally:
+            self.detector.restore_calibration(moved)
 
 
 def printable(text: str) -> str:

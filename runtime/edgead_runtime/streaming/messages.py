@@ -26,8 +26,9 @@ class Message:
     """One thing that happened.
 
     Kinds so far: ``event`` (an anomaly opened, was updated, closed), ``trouble`` (something is wrong with a
-    camera or the engine, or no longer) and ``drift`` (a camera no longer sees what it saw at enrolment). What
-    comes later is another kind with another body; outbox and sinks pass it on as it is.
+    camera or the engine, or no longer), ``drift`` (a camera no longer sees what it saw at enrolment),
+    ``learned`` and ``unlearned`` (somebody taught it, or took that back). What comes later is another kind
+    with another body; outbox and sinks pass it on as it is.
     """
 
     kind: str

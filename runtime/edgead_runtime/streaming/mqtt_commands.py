@@ -149,6 +149,8 @@ class MqttCommands:
         """Remember the last frame that was inspected."""
         if result.result is not None:
             self._last[result.camera] = result.frame
+        else:  # what is under the camera now is not what was inspected before
+            self._last.pop(result.camera, None)
 
     def on_message(self, message: Message) -> None:
         """Nothing."""

@@ -21,6 +21,7 @@ from edgead_runtime.tensorrt.arena import Arena, DeviceArray, DeviceBuffer
 from edgead_runtime.tensorrt.device import Bytes, HostArray
 
 _MOST_GRAPHS = 8
+_MOST_SEEN = 4 * _MOST_GRAPHS
 """Detectors that share an encoder have a graph each; the oldest goes when there are more."""
 
 
@@ -108,14 +109,16 @@ class Lane:
                 target = self._staged(name, sizes[name])
                 self._device.copy_down(target, self._buffers[name].address, self._stream)
 
-        if captured is None and self._captures and key in self._seen:
+        # None is dropped for another: where there are more keys than graphs, that would capture in every run.
+        if captured is None and self._captures and key in self._seen and len(self._graphs) < _MOST_GRAPHS:
             captured = self._capture(key, queue, shapes)
         if captured is not None:
             self._device.launch(captured.graph, self._stream)
         else:
             # The first run of new shapes is never captured: TensorRT allocates in it.
             queue()
-            self._seen.add(key)
+            if len(self._seen) < _MOST_SEEN:
+                self._seen.add(key)
         self._device.wait(self._stream)
         return {
             name: self._staged(name, sizes[name]).view(self._tensors[name].dtype).reshape(shapes[name]).copy()
@@ -144,8 +147,6 @@ class Lane:
         if graph is None:
             self._captures = False
             return None
-        if len(self._graphs) >= _MOST_GRAPHS:
-            self._device.end_graph(self._graphs.pop(next(iter(self._graphs))).graph)
         self._graphs[key] = _Captured(graph, shapes)
         return self._graphs[key]
 

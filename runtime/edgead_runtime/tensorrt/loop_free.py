@@ -22,6 +22,7 @@ PART = 128
 """Patches that are compared with the whole bank at a time. A product of as many columns still fills a GPU's
 tiles, and the bank is read once a part: 8 times for 32 x 32 patches."""
 _PREFIX = "frame/"
+_MOST_PATCHES = 1 << 16
 _AXES_ARE_AN_INPUT = 18
 """The opset from which ReduceMax takes its axes as one."""
 
@@ -33,7 +34,7 @@ def without_loop(model: bytes) -> bytes:
         model: The ONNX file's bytes. What is none stays as it is too: TensorRT's parser says what is wrong.
 
     Raises:
-        BundleError: The frame graph does not say how many patches it has.
+        BundleError: The frame graph is damaged, or does not say how many patches it has.
     """
     try:
         loop = next((found for found in nodes_of(model) if _is_search(found)), None)
@@ -41,9 +42,11 @@ def without_loop(model: bytes) -> bytes:
         return model
     if loop is None:
         return model
-    product = next(inner for inner in loop.body if inner.operator == "MatMul")
+    product = next((inner for inner in loop.body if inner.operator == "MatMul"), None)
+    if product is None or not product.inputs or not loop.outputs:
+        raise BundleError("the frame graph's search is not one that edgead writes", "Export it again.")
     patches = math.prod(output_shape(model, frame_graph.LENGTHS))
-    if not patches:
+    if not 0 < patches <= _MOST_PATCHES:
         raise BundleError("the frame graph does not say how many patches it has", "Export it again.")
     nodes, constants = _search(product.inputs[0], loop.outputs[0], patches, opset_of(model))
     return replace_node(model, lambda found: found == loop, nodes, constants)

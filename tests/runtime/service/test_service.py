@@ -174,6 +174,8 @@ def test_commands_need_somebody_who_learns(line):
     config = parse_config(text.encode(), "loop.toml")
     with pytest.raises(EdgeadError, match=r"there is no \[learning\]"):
         build_commands(config, [], None)
+    with pytest.raises(EdgeadError, match=r"there is no \[learning\]"):
+        run_loop(config, line)
     config = parse_config(f"{text}[learning]\n".encode(), "loop.toml")
     (commands,) = build_commands(config, [], build_learning(config, line, []))
     assert commands._broker.host == "broker"

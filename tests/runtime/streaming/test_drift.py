@@ -324,17 +324,29 @@ def test_a_limit_of_zero_is_not_watched(fixed, scenes):
     assert not {"brightness", "position"} & told
 
 
-def test_frames_that_say_nothing_are_passed_over(fixed, scenes):
-    from dataclasses import replace
-
+def test_a_frozen_picture_says_nothing(fixed, scenes):
     watch = DriftWatch(Baseline.of(fixed), DriftSettings(for_s=0, window=10), lambda: fixed.threshold)
     result = fixed(scenes[0])
     dark = darker(scenes[0])
     for number in range(40):
         frozen = CameraFrame(dark, number, number / 10, NOON, frozen=True)
         assert watch.observe(frozen, result) == []
-        assert watch.observe(replace(frozen, frozen=False), replace(result, repeated=True)) == []
     assert watch.standing == {}
+
+
+def test_a_scene_at_rest_that_darkens_is_told_though_its_answers_are_repeated(fixed, scenes):
+    from dataclasses import replace
+
+    watch = DriftWatch(Baseline.of(fixed), DriftSettings(for_s=0, window=10), lambda: fixed.threshold)
+    result = replace(fixed(scenes[0]), repeated=True)
+    dark = darker(scenes[0])
+    told = [
+        drifted
+        for number in range(40)
+        for drifted in watch.observe(CameraFrame(dark, number, number / 10, NOON), result)
+    ]
+    assert {drifted.measure for drifted in told} >= {"brightness"}
+    assert not {drifted.measure for drifted in told} & {"score", "patch_distance", "mask_area"}
 
 
 def test_scores_of_a_faster_setting_and_of_defects_do_not_count(fixed, scenes):

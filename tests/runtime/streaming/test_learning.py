@@ -138,6 +138,33 @@ def test_what_was_learned_can_be_taken_over_as_a_file(enrolled, odd, mini_encode
         assert digests(written) == digests(enrolled())
 
 
+def test_a_lesson_undone_in_a_run_that_was_killed_is_in_no_file_after_the_next(
+    enrolled, odd, mini_encoder, tmp_path
+):
+    with LineLearning({"left": enrolled()}, tmp_path) as learning:
+        lesson = learning.add_good("left", picture(odd(1)), "Ada")
+    path = tmp_path / "left" / "learned.edgead"
+    old = path.read_bytes()
+    with LineLearning({"left": enrolled()}, tmp_path) as learning:
+        learning.undo("left", lesson.id, "Ada")
+    path.write_bytes(old)  # as a run leaves it that did not come to its end
+    with LineLearning({"left": enrolled()}, tmp_path):
+        pass
+    with Detector.load(path, encoder=mini_encoder) as written:
+        assert digests(written) == digests(enrolled())
+
+
+def test_a_threshold_that_was_moved_for_a_moment_is_in_no_file(enrolled, odd, mini_encoder, tmp_path):
+    detector = enrolled()
+    calibrated = detector.calibration
+    with LineLearning({"left": detector}, tmp_path) as learning:
+        learning.add_good("left", picture(odd(1)), "Ada")
+        detector.set_threshold(0.9)
+    assert detector.threshold == 0.9  # this one goes on as it was
+    with Detector.load(tmp_path / "left" / "learned.edgead", encoder=mini_encoder) as written:
+        assert written.calibration == calibrated
+
+
 def test_a_file_that_was_taken_over_before_the_undo_forgets_it_at_the_next_start(enrolled, odd, tmp_path):
     with LineLearning({"left": enrolled()}, tmp_path) as learning:
         learning.undo("left", learning.add_good("left", picture(odd(1)), "Ada").id, "Ada")

@@ -85,16 +85,17 @@ class DriftWatch:
 
         Args:
             frame: With its image.
-            result: Of it. One that repeats an earlier answer is passed over: nothing had changed.
+            result: Of it. One that repeats an earlier answer says nothing of scores, but its frame is looked
+                at: each may differ a little from the one before it, and the last a lot from enrolment.
         """
-        if frame.image is None or result.repeated or frame.frozen:
+        if frame.image is None or frame.frozen:
             return []
         look = look_at(frame.image)
         self._add("brightness", look.brightness)
         self._add("sharpness", look.sharpness)
         if self._position is not None:
             self._position.add(look.small)
-        if not result.degraded and result.threshold == self._threshold():
+        if not (result.repeated or result.degraded) and result.threshold == self._threshold():
             if result.mask is not None:
                 self._add("mask_area", float(result.mask.mean()))
             if not result.is_anomaly:
