@@ -12,6 +12,7 @@ The weights are not touched, nor is the file: an engine is still known by the ha
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 from edgead_runtime import frame_graph
@@ -45,11 +46,19 @@ def without_loop(model: bytes) -> bytes:
     product = next((inner for inner in loop.body if inner.operator == "MatMul"), None)
     if product is None or not product.inputs or not loop.outputs:
         raise BundleError("the frame graph's search is not one that edgead writes", "Export it again.")
-    patches = math.prod(output_shape(model, frame_graph.LENGTHS))
+    patches = _patches(model)
     if not 0 < patches <= _MOST_PATCHES:
         raise BundleError("the frame graph does not say how many patches it has", "Export it again.")
     nodes, constants = _search(product.inputs[0], loop.outputs[0], patches, opset_of(model))
     return replace_node(model, lambda found: found == loop, nodes, constants)
+
+
+def _patches(model: bytes) -> int:
+    """How many patches a frame graph says it has: a served one has not all of its outputs. 0: it does not."""
+    for output in (frame_graph.LENGTHS, frame_graph.DISTANCES):
+        with contextlib.suppress(BundleError):
+            return math.prod(output_shape(model, output))
+    return 0
 
 
 def searched_bytes(patches: int, block_rows: int, blocks: int) -> int:
