@@ -7,10 +7,14 @@ import platform
 from pathlib import Path
 
 
-def cpu_name() -> str:
-    """The processor, as its maker calls it where that can be found out."""
+def cpu_name(root: Path = Path("/")) -> str:
+    """The processor, as its maker calls it where that can be found out.
+
+    Args:
+        root: Where /proc is; another folder in tests.
+    """
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith(("model name", "Hardware", "CPU part")):
                 return line.partition(":")[2].strip()
     except OSError:

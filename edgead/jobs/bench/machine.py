@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
+from edgead_runtime import cores
 
 ROOT = Path("/")
 _FLAGS = (
@@ -70,11 +71,10 @@ def describe_machine(root: Path = ROOT) -> Machine:
     info = _text(root / "proc/cpuinfo")
     memory = _memory_mb(root)
     load = _text(root / "proc/loadavg").split()
-    cores = os.cpu_count() or 1
     return Machine(
-        cpu=_cpu_name(info),
+        cpu=cores.cpu_name(root),
         flags=_flags(info),
-        cores=cores,
+        cores=os.cpu_count() or 1,
         usable_cores=usable_cores(root),
         governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         load=float(load[0]) if load else None,
@@ -96,7 +96,7 @@ def describe_machine(root: Path = ROOT) -> Machine:
 
 def usable_cores(root: Path = ROOT) -> float:
     """Cores that this process may use at a time; a fraction where a container is given one."""
-    allowed = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    allowed = float(cores.usable_cores())
     quota, _, period = _text(root / "sys/fs/cgroup/cpu.max").partition(" ")
     if quota.isdecimal() and period.isdecimal() and int(period) > 0:
         allowed = min(allowed, int(quota) / int(period))
@@ -136,14 +136,6 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def _cpu_name(info: str) -> str:
-    for line in info.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("model name", "Hardware", "CPU part"):
-            return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def _flags(info: str) -> tuple[str, ...]:

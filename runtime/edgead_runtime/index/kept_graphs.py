@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from edgead_runtime.cache import cache_dir
+from edgead_runtime.errors import OutputError
+from edgead_runtime.files import atomic_file, write_atomic
 from edgead_runtime.index.protocol import Matrix
 
 KEPT = 4
@@ -47,23 +48,19 @@ def kept_or_made(
             os.utime(path)
             return graph
     graph = make()
-    with contextlib.suppress(OSError, RuntimeError):
+    with contextlib.suppress(OSError, OutputError, RuntimeError):
         _keep(path, size, lambda name: write(graph, name))
     return graph
 
 
 def _keep(path: Path, size: Path, write: Callable[[str], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}")
-    try:
+    # The size says whether it is whole: it is written last, and a graph without it is made again.
+    size.unlink(missing_ok=True)
+    with atomic_file(path) as temporary:
         write(str(temporary))
-        # The size says whether it is whole: it is written last, and a graph without it is made again.
-        size.unlink(missing_ok=True)
         written = temporary.stat().st_size
-        temporary.replace(path)
-        size.write_text(str(written), encoding="ascii")
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(size, str(written).encode("ascii"))
     used_lately = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda one: one.stat().st_mtime, reverse=True)
     for old in used_lately[KEPT:]:
         old.with_suffix(".size").unlink(missing_ok=True)
