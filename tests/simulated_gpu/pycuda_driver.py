@@ -56,7 +56,7 @@ class SimulatedPyCuda:
                 return 1
 
             def name(self):
-                return gpu.name
+                return module._do("name", lambda: gpu.name)
 
             def compute_capability(self):
                 return divmod(gpu.sm, 10)
@@ -68,7 +68,7 @@ class SimulatedPyCuda:
                 return attribute
 
             def retain_primary_context(self):
-                return SimpleNamespace(push=module._push)
+                return module._do("retain", lambda: SimpleNamespace(push=module._push))
 
         class Stream:
             def __init__(self):
@@ -106,7 +106,7 @@ class SimulatedPyCuda:
             raise self.Error("cuInit failed: no CUDA-capable device is detected")
 
     def get_driver_version(self):
-        return self.gpu.driver
+        return self._do("driver", lambda: self.gpu.driver)
 
     def mem_get_info(self):
         return self.gpu.memory - self.gpu.used, self.gpu.memory

@@ -275,8 +275,14 @@ class SimulatedTensorRt(types.ModuleType):
     def _build(self, logger, network, config):
         monitor = config.progress_monitor
         if monitor is not None:
-            monitor.phase_start("Building engine", None, 2)
-            monitor.step_complete("Building engine", 0)
+            try:
+                monitor.phase_start("Building engine", None, 2)
+                goes_on = monitor.step_complete("Building engine", 0)
+            except BaseException as error:
+                raise Misuse("an exception in a progress monitor, which ends the process") from error
+            if not goes_on:
+                logger.log(ILogger.Severity.ERROR, "the build was cancelled")
+                return None
         shapes = config._profiles[0]._shapes if config._profiles else {}
         for index in range(network.num_inputs):
             tensor = network.get_input(index)

@@ -65,7 +65,7 @@ def build_plan(
         options: How.
         timing_cache: What an earlier build left.
         detailed: Keep what TensorRT says of the layers it made.
-        progress: Called with (what, share done) while it builds.
+        progress: Called with (what, share done) while it builds. What it raises ends the build.
 
     Raises:
         EngineBuildError: The graph has what TensorRT does not know, or the build failed.
@@ -90,9 +90,12 @@ def build_plan(
     keeps_times = options.timing_cache and not flavour.ahead_of_time
     if keeps_times:
         config.set_timing_cache(config.create_timing_cache(timing_cache), True)
-    monitor = make_monitor(trt, progress)  # held here: not every release does
+    stopped: list[BaseException] = []
+    monitor = make_monitor(trt, progress, stopped)  # held here: not every release does
     config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
+    if stopped:
+        raise stopped[0]
     if plan is None:
         raise EngineBuildError(
             f"TensorRT {trt.__version__} did not build the engine ({messages.last_error()})",

@@ -48,9 +48,19 @@ def make_logger(trt: TensorRT, messages: Messages) -> Any:
     return type("EdgeadLogger", (trt.ILogger,), {"__init__": initialize, "log": log})()
 
 
-def make_monitor(trt: TensorRT, progress: Progress) -> Any:
-    """A progress monitor. It must never raise: TensorRT calls it from its own threads."""
+def make_monitor(trt: TensorRT, progress: Progress, stopped: list[BaseException]) -> Any:
+    """A progress monitor.
+
+    TensorRT calls it from threads of its own, and no exception may pass through there: what ``progress``
+    raises, Ctrl-C above all, is put into ``stopped``, and TensorRT told to stop building.
+    """
     steps: dict[str, int] = {}
+
+    def tell(phase: str, share: float) -> None:
+        try:
+            progress(phase, share)
+        except BaseException as error:  # noqa: BLE001  (raised again by whoever began the build)
+            stopped.append(error)
 
     def initialize(self: Any) -> None:
         trt.IProgressMonitor.__init__(self)
@@ -58,16 +68,16 @@ def make_monitor(trt: TensorRT, progress: Progress) -> Any:
     def phase_start(_self: Any, phase: str, parent: str | None, num_steps: int) -> None:
         if parent is None or parent in steps:  # phases within phases within phases are noise
             steps[phase] = max(num_steps, 1)
-            progress(phase, 0.0)
+            tell(phase, 0.0)
 
     def step_complete(_self: Any, phase: str, step: int) -> bool:
         if phase in steps:
-            progress(phase, min((step + 1) / steps[phase], 1.0))
-        return True  # go on
+            tell(phase, min((step + 1) / steps[phase], 1.0))
+        return not stopped
 
     def phase_finish(_self: Any, phase: str) -> None:
         if phase in steps:
-            progress(phase, 1.0)
+            tell(phase, 1.0)
 
     methods = {
         "__init__": initialize,

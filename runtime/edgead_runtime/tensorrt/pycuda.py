@@ -36,20 +36,20 @@ class PyCuda:
             driver: The module ``pycuda.driver``.
 
         Raises:
-            EngineUnavailableError: There is no driver or no GPU.
+            EngineUnavailableError: There is no driver or no GPU, or it cannot be used.
         """
+        remedy = "Run `edgead-runtime doctor`, or choose another engine."
         try:
             driver.init()
             count = driver.Device.count()
         except driver.Error as error:
-            raise EngineUnavailableError(
-                f"CUDA finds no GPU ({error})", "Run `edgead-runtime doctor`, or choose another engine."
-            ) from error
+            raise EngineUnavailableError(f"CUDA finds no GPU ({error})", remedy) from error
         if not count:
-            raise EngineUnavailableError(
-                "CUDA finds no GPU", "Run `edgead-runtime doctor`, or choose another engine."
-            )
-        return cls(driver, driver.Device(0))
+            raise EngineUnavailableError("CUDA finds no GPU", remedy)
+        try:
+            return cls(driver, driver.Device(0))
+        except driver.Error as error:  # its memory may be used up, or it may be another's alone
+            raise EngineUnavailableError(f"CUDA does not open the GPU ({error})", remedy) from error
 
     def _call(self, name: str, function: Any, *arguments: Any) -> Any:
         """Call pycuda in this thread, with the context that every thread has to be given once."""
@@ -68,14 +68,15 @@ class PyCuda:
     def facts(self) -> DeviceFacts:
         """What GPU it is."""
         gpu, cuda = self._gpu, self._cuda
-        driver = cuda.get_driver_version()
-        major, minor = gpu.compute_capability()
+        driver = self._call("cuDriverGetVersion", cuda.get_driver_version)
+        major, minor = self._call("cuDeviceGetAttribute", gpu.compute_capability)
+        integrated = self._call("cuDeviceGetAttribute", gpu.get_attribute, cuda.device_attribute.INTEGRATED)
         return DeviceFacts(
-            name=gpu.name(),
+            name=self._call("cuDeviceGetName", gpu.name),
             sm=10 * major + minor,
             driver=f"{driver // 1000}.{driver % 1000 // 10}",
-            memory_bytes=gpu.total_memory(),
-            integrated=bool(gpu.get_attribute(cuda.device_attribute.INTEGRATED)),
+            memory_bytes=self._call("cuDeviceTotalMem", gpu.total_memory),
+            integrated=bool(integrated),
         )
 
     def free_bytes(self) -> int:
