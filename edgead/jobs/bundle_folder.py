@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgead_runtime.encoder_bundle import MANIFEST_NAME, EncoderBundle
 from edgead_runtime.errors import BundleError
-from edgead_runtime.tensorrt.store import FOLDER as ENGINES_FOLDER
+from edgead_runtime.tensorrt.places import FOLDER as ENGINES_FOLDER
 
 from edgead.jobs.own_folder import FolderKind, check_own_folder
 

@@ -70,6 +70,25 @@ def _fsync_files(folder: Path) -> None:
                 os.fsync(stream.fileno())
 
 
+def check_writable(folder: Path) -> None:
+    """See whether files can be written into a folder, which is made where it is not there.
+
+    To be asked before long work. Permissions alone do not say it: a file system may be read-only.
+
+    Raises:
+        OutputError: They cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = _temporary(folder / "probe", "part")
+        try:
+            probe.write_bytes(b"0")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Write a file under a temporary name beside it; on success it takes the place of ``path``.

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 from edgead_runtime.errors import OutputError
-from edgead_runtime.files import atomic_file, atomic_folder, sha256_bytes, sha256_file, write_atomic
+from edgead_runtime.files import (
+    atomic_file,
+    atomic_folder,
+    check_writable,
+    sha256_bytes,
+    sha256_file,
+    write_atomic,
+)
 
 
 @pytest.fixture
@@ -267,3 +274,16 @@ def test_a_name_as_long_as_names_can_be(tmp_path):
     path = tmp_path / ("x" * 255)
     write_atomic(path, b"whole")
     assert path.read_bytes() == b"whole"
+
+
+def test_whether_a_folder_can_be_written(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new" / "deep")
+    assert _names(tmp_path / "new" / "deep") == []
+    (tmp_path / "file").write_bytes(b"")
+    for place in (tmp_path / "file", tmp_path / "file" / "deep"):
+        with pytest.raises(OutputError, match="cannot write"):
+            check_writable(place)
+    _fail_at(monkeypatch, "write_bytes", OSError(errno.EROFS, "Read-only file system"))
+    with pytest.raises(OutputError, match="Read-only file system"):
+        check_writable(tmp_path / "new")
+    assert _names(tmp_path / "new") == ["deep"]

@@ -1,13 +1,14 @@
 """``auto`` takes what the clock says, and remembers it."""
 
 import json
+import logging
 import time
 
 import numpy as np
 import pytest
 from edgead_runtime import engines
 from edgead_runtime.engines import EngineOptions, EngineSpec, create_engine, measuring
-from edgead_runtime.errors import EngineUnavailableError
+from edgead_runtime.errors import EngineBuildError, EngineMismatchError, EngineUnavailableError
 
 SAMPLE = {"x": np.zeros(3, np.float32)}
 CREATED = []
@@ -62,6 +63,23 @@ def test_the_faster_one_is_taken_and_remembered(table, unpinned_engine):
     assert again.name == "quick"
     assert again.runs == 0
     assert len(CREATED) == 3
+
+
+@pytest.mark.parametrize("kind", [EngineMismatchError, EngineBuildError, EngineUnavailableError])
+def test_an_engine_that_was_built_and_does_not_fit_is_told_of(table, monkeypatch, caplog, kind):
+    """One that is merely not there is not: most machines have but one of them."""
+    paced = engines._create
+
+    def create(spec, model, options):
+        if spec.name == "quick":
+            raise kind("it was built for another GPU", "Build it again.")
+        return paced(spec, model, options)
+
+    monkeypatch.setattr(engines, "_create", create)
+    with caplog.at_level(logging.WARNING, "edgead.engines"):
+        assert create_engine(b"graph", sample=SAMPLE).name == "steady"
+    told = ["quick is left out. it was built for another GPU. Build it again."]
+    assert caplog.messages == ([] if kind is EngineUnavailableError else told)
 
 
 @pytest.mark.parametrize(

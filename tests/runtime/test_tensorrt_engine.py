@@ -24,6 +24,7 @@ from edgead_runtime.errors import (
 from edgead_runtime.tensorrt import device as device_module
 from edgead_runtime.tensorrt.building import build_engine
 from edgead_runtime.tensorrt.options import BuildOptions
+from edgead_runtime.tensorrt.places import LOCK_NAME
 from PIL import Image
 from simulated_gpu import SimulatedGpu
 from simulated_gpu.tensorrt import BuilderFlag, HardwareCompatibilityLevel, MemoryPoolType
@@ -553,12 +554,50 @@ def test_one_that_computes_something_else_is_not(gpu, bundle, monkeypatch, wrong
         build_engine(bundle, "tensorrt")
     assert "fp16 or bf16" in caught.value.remedy
     assert "10.3.0" in caught.value.remedy
-    assert not (bundle / "engines").exists()
+    assert not list(bundle.glob("engines/*.plan"))
     del caught
     assert_nothing_left(gpu)
     unchecked = build_engine(bundle, "tensorrt", unchecked=True)
     assert unchecked.record.parity is None
     assert any("has not been compared" in line for line in unchecked.lines())
+
+
+def test_distances_that_are_in_order_and_twice_too_large(gpu, bundle, monkeypatch):
+    from simulated_gpu import tensorrt as simulated
+
+    genuine = simulated.IExecutionContext._run
+
+    def run(self, feeds):
+        found = genuine(self, feeds)
+        return {**found, "distances": 2 * found["distances"]}
+
+    monkeypatch.setattr(simulated.IExecutionContext, "_run", run)
+    with pytest.raises(EngineBuildError, match=r"distances 1\.0000, distances off by 100\.0%"):
+        build_engine(bundle, "tensorrt")
+
+
+def test_what_is_no_number_passes_nowhere():
+    """Python's min and max pass over a NaN that is not the first."""
+    from edgead_runtime.tensorrt.parity import MapAgreement, _verdict
+
+    sound = MapAgreement(1.0, 0.0)
+    assert _verdict([1.0, 1.0], [sound, sound], "fp32").passed
+    nan = float("nan")
+    for cosines, maps in (
+        ([1.0, nan], [sound, sound]),
+        ([1.0, 1.0], [sound, MapAgreement(nan, 0.0)]),
+        ([1.0, 1.0], [sound, MapAgreement(1.0, nan)]),
+        ([1.0, float("inf")], [sound]),
+    ):
+        found = _verdict(cosines, maps, "fp32")
+        assert not found.passed
+        assert decode_parity(found) == found  # JSON has no NaN
+
+
+def decode_parity(parity):
+    import msgspec
+
+    return msgspec.json.decode(msgspec.json.encode(parity), type=type(parity))
 
 
 def test_ones_own_pictures(gpu, bundle, part, tmp_path):
@@ -604,6 +643,30 @@ def test_a_precision_is_a_file_of_the_bundle(gpu, bundle):
     assert record.rebuild.endswith("--engine tensorrt --precision fp16")
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_a_search_is_in_fp32_whatever_the_encoder(gpu, bundle, precision):
+    """The bundle's int8 file is one for processors, which TensorRT does not take, and it has no fp16 one."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"].append({**manifest["files"][0], "precision": "int8"})
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    record = build_engine(bundle, "tensorrt", graph="search", precision=precision, neighbours=2).record
+    assert (record.graph, record.precision) == ("search", "fp32")
+    assert record.rebuild.endswith("--graph search --neighbours 2")
+
+
+def test_ctrl_c_while_it_is_built(gpu, bundle):
+    """It comes up where progress is told, inside TensorRT, which no exception may pass through."""
+
+    def interrupted(what, share):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(bundle, "tensorrt", progress=interrupted)
+    assert not list(bundle.glob("engines/*.plan"))
+    build_engine(bundle, "tensorrt")
+    assert_nothing_left(gpu)
+
+
 def test_what_cannot_be_built(gpu, bundle, sum_model, tmp_path):
     with pytest.raises(EngineBuildError, match="cannot build for a whole compute capability") as caught:
         build_engine(bundle, "tensorrt", BuildOptions(hardware="same-capability"))
@@ -612,13 +675,14 @@ def test_what_cannot_be_built(gpu, bundle, sum_model, tmp_path):
         build_engine(bundle, "tensorrt", BuildOptions(sm=(86,)))
     with pytest.raises(BundleError, match="does not exist"):
         build_engine(tmp_path / "nothing", "tensorrt")
-    assert not (bundle / "engines").exists()
+    assert not [path for path in bundle.glob("engines/*") if path.name != LOCK_NAME]
 
 
 DIFFERENT = {
     "gpu": ({"name": "Another Orin"}, "10.3.0", "built on Simulated Orin .*, here is Another Orin"),
     "generation": ({"sm": 86}, "10.3.0", r"compute capability 87\), here is Simulated Orin \(86\)"),
     "tensorrt": ({}, "10.7.0", "built by TensorRT 10.3.0, here is 10.7.0"),
+    "driver": ({"driver": 12040}, "10.3.0", r"a driver for CUDA 12\.6, here is one for 12\.4"),
 }
 
 
@@ -631,6 +695,31 @@ def test_an_engine_of_another_machine(plug_in, bundle, gpu_facts, version, probl
         load(bundle)
     assert f"edgead-runtime build {bundle} --engine tensorrt --bank-blocks 4 8" in caught.value.remedy
     build_engine(bundle, "tensorrt", BuildOptions(bank_blocks=(4, 8)))
+    load(bundle).close()
+
+
+def test_a_newer_driver_is_fine(plug_in, bundle, part):
+    plug_in(SimulatedGpu(driver=12060))
+    build_engine(bundle, "tensorrt")
+    for newer in (12080, 12100, 13000):
+        plug_in(SimulatedGpu(driver=newer))
+        with load(bundle) as encoder:
+            encoder.encode(part(0))
+
+
+def test_an_engine_of_another_system(gpu, bundle, monkeypatch):
+    from edgead_runtime.tensorrt import record
+
+    built = build_engine(bundle, "tensorrt")
+    assert built.record.platform == record.this_platform()
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "this_platform", lambda: "linux-aarch64")
+        with pytest.raises(EngineMismatchError, match=r"built on .*, here is linux-aarch64"):
+            load(bundle)
+    beside = built.path.with_suffix(".json")
+    fields = json.loads(beside.read_text())
+    del fields["platform"], fields["parity"]["distance_error_max"]  # an engine of an earlier release
+    beside.write_text(json.dumps(fields))
     load(bundle).close()
 
 
@@ -700,6 +789,18 @@ def test_without_pycudas_gpu(plug_in):
     plug_in(None, through="pycuda")
     with pytest.raises(EngineUnavailableError, match="CUDA finds no GPU"):
         device_module.open_device()
+
+
+@pytest.mark.parametrize("call", ["name", "driver"])
+def test_pycudas_errors_are_typed_wherever_they_come_up(plug_in, bundle, call):
+    gpu = SimulatedGpu()
+    plug_in(gpu, through="pycuda")
+    gpu.fail(call, "cudaErrorInvalidValue")
+    with pytest.raises(GpuError, match="cudaErrorInvalidValue"):
+        load(bundle)
+    gpu.fail("retain", "cudaErrorMemoryAllocation")
+    with pytest.raises(EngineUnavailableError, match="does not open the GPU"):
+        load(bundle)
 
 
 def test_without_a_way_to_a_gpu(monkeypatch):

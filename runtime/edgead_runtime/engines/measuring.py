@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import statistics
 import time
@@ -14,9 +15,15 @@ import msgspec
 from edgead_runtime.cache import cache_dir
 from edgead_runtime.cores import cpu_name, usable_cores
 from edgead_runtime.engines.protocol import Array, Engine, EngineOptions, EngineSpec
-from edgead_runtime.errors import EdgeadError, EngineUnavailableError
+from edgead_runtime.errors import (
+    EdgeadError,
+    EngineBuildError,
+    EngineMismatchError,
+    EngineUnavailableError,
+)
 from edgead_runtime.remembered import recall, remember
 
+log = logging.getLogger("edgead.engines")
 REMEMBERED = "engines.json"
 _WARM_UP_RUNS = 2
 _RUNS = 5
@@ -66,6 +73,8 @@ def fastest(
             engines[spec.name] = create(spec, model, options)
         except EdgeadError as error:  # half an installation of one is no reason not to use another
             problems.append(f"{spec.name}: {error.problem}")
+            if isinstance(error, (EngineMismatchError, EngineBuildError)):  # somebody built it, or meant to
+                log.warning("%s is left out. %s", spec.name, error)
     if not engines:
         raise EngineUnavailableError(
             f"no engine runs the graph ({'; '.join(problems)})", "Export the encoder again."

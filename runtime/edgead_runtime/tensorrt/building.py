@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,35 +10,23 @@ from pathlib import Path
 import msgspec
 
 from edgead_runtime.cache import cache_dir
-from edgead_runtime.encoder import Encoder
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import EngineBuildError, OutputError
 from edgead_runtime.files import sha256_bytes, write_atomic
-from edgead_runtime.images import Picture
 from edgead_runtime.index.in_engine import search_graph
 from edgead_runtime.manifest import Precision
 from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, FlavourName, TensorRT, load
 from edgead_runtime.tensorrt.builder import Plan, build_plan, check_options
 from edgead_runtime.tensorrt.device import DeviceFacts, open_device
 from edgead_runtime.tensorrt.engine import TensorRtEngine
+from edgead_runtime.tensorrt.failures import forget_failure, remember_failure
+from edgead_runtime.tensorrt.gate import judge
 from edgead_runtime.tensorrt.logging import Progress, ignore_progress
 from edgead_runtime.tensorrt.options import BuildOptions
-from edgead_runtime.tensorrt.parity import (
-    check_reference,
-    compare,
-    compare_search,
-    gate_pictures,
-    require_passed,
-)
-from edgead_runtime.tensorrt.record import SCHEMA_VERSION, EngineParity, EngineRecord, Gpu, GraphName
-from edgead_runtime.tensorrt.store import (
-    FOLDER,
-    Wanted,
-    open_encoder,
-    own_folder,
-    rebuild_command,
-    write_engine,
-)
+from edgead_runtime.tensorrt.parity import check_reference, gate_pictures, require_passed
+from edgead_runtime.tensorrt.places import FOLDER, folder_to_build_into, only_builder, own_folder
+from edgead_runtime.tensorrt.record import SCHEMA_VERSION, EngineRecord, Gpu, GraphName, this_platform
+from edgead_runtime.tensorrt.store import Wanted, open_encoder, rebuild_command, write_engine
 
 
 @dataclass(frozen=True)
@@ -47,6 +35,8 @@ class BuiltEngine:
 
     path: Path
     record: EngineRecord
+    evaded: bool = False
+    """It lies in the cache, since the encoder's own folder cannot be written."""
 
     def lines(self) -> list[str]:
         """What to tell the person who asked for it."""
@@ -58,6 +48,7 @@ class BuiltEngine:
         )
         return [
             f"Wrote {self.path} ({record.plan_bytes / 1e6:.0f} MB) in {record.seconds:.0f} s.",
+            *(["The encoder's own folder cannot be written, so it is in the cache."] if self.evaded else []),
             f"It is the {record.graph} graph in {record.precision} for {where}, by {record.flavour} "
             f"{record.tensorrt}, and runs nowhere else.",
             "It has not been compared with ONNX Runtime."
@@ -96,7 +87,10 @@ def build_engine(
     unchecked: bool = False,
     progress: Progress = ignore_progress,
 ) -> BuiltEngine:
-    """Build and write an engine for an encoder.
+    """Build and write an engine for an encoder; one that does not pass the parity gate leaves a record.
+
+    Where it cannot be written beside the encoder it goes into the cache, where it is looked for as well.
+    While another process builds into the same folder, this waits.
 
     Args:
         source: An encoder bundle's folder, or a detector file.
@@ -104,7 +98,8 @@ def build_engine(
         options: How.
         graph: Which graph of the bundle; by default the one that a detector would run. ``search`` is for
             ``Detector.load(index="engine")``, see :mod:`edgead_runtime.index.in_engine`.
-        precision: Of the bundle's file; TensorRT computes in that of the file.
+        precision: Of the bundle's file; TensorRT computes in that of the file. A search has none: it is in
+            fp32 whatever the encoder.
         neighbours: Of a search: how many of the nearest the recipe asks for.
         into_cache: Write into the cache even where the bundle is a folder.
         pictures: Folder of pictures to compare on; by default a few of the distribution's own.
@@ -116,9 +111,11 @@ def build_engine(
         EngineBuildError: The graph cannot be built, the precision is none for TensorRT, or the engine does
             not compute what it should.
         BundleError: The bundle is missing or damaged, or lacks the graph.
-        OutputError: The engine cannot be written.
+        OutputError: The engine can be written nowhere; said before it is built.
     """
     options = options or BuildOptions()
+    if graph == "search":
+        precision = "fp32"
     kind, trt, here = check_can_build(flavour, options)
     bundle = open_encoder(source)
     check_precision(bundle, precision)
@@ -126,21 +123,25 @@ def build_engine(
     checked = [] if unchecked or kind.ahead_of_time else gate_pictures(pictures)
     if checked:
         check_reference()
-    plan = _build_with_times(trt, kind, model, options, here, progress)
     place = None if bundle.path is None else str(bundle.path)
-    command = rebuild_command(place, kind, options, wanted=Wanted(graph, precision, neighbours))
-    record = make_record(kind, trt, here, name, precision, model, plan, options, command)
-    if checked:
-        progress("Comparing with ONNX Runtime", 0.0)
-        engine = TensorRtEngine(trt, kind, open_device(), plan.data, record)
-        if name == "search":
-            parity = _compare_search(bundle, engine, neighbours, checked)
-        else:
-            parity = _compare(bundle, engine, name, precision, checked)
-        require_passed(parity, precision, trt.__version__)
-        record = msgspec.structs.replace(record, parity=parity)
-    folder = cache_dir() / FOLDER if into_cache else own_folder(place)
-    return BuiltEngine(write_engine(folder, plan.data, record), record)
+    folder = folder_to_build_into(place, into_cache=into_cache)
+    with only_builder(folder, lambda: progress("Waiting for another build", 0.0)):
+        plan = _build_with_times(trt, kind, model, options, here, progress)
+        command = rebuild_command(place, kind, options, wanted=Wanted(graph, precision, neighbours))
+        record = make_record(kind, trt, here, name, precision, model, plan, options, command)
+        if checked:
+            progress("Comparing with ONNX Runtime", 0.0)
+            engine = TensorRtEngine(trt, kind, open_device(), plan.data, record)
+            parity = judge(bundle, engine, precision, checked, neighbours)
+            record = msgspec.structs.replace(record, parity=parity)
+            if not parity.passed:
+                with contextlib.suppress(OutputError):  # what is wrong with the engine is said all the same
+                    remember_failure(folder, record)
+            require_passed(parity, precision, trt.__version__)
+        path = write_engine(folder, plan.data, record)
+        if checked:
+            forget_failure(place, record)
+    return BuiltEngine(path, record, evaded=not into_cache and folder != own_folder(place))
 
 
 def build_in_memory(model: bytes, flavour: FlavourName, precision: str) -> TensorRtEngine:
@@ -195,23 +196,8 @@ def make_record(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seconds=round(plan.seconds, 1),
         parity=None,
+        platform="" if flavour.ahead_of_time else this_platform(),
     )
-
-
-def _compare(
-    bundle: EncoderBundle,
-    engine: TensorRtEngine,
-    graph: GraphName,
-    precision: Precision,
-    pictures: Sequence[Picture],
-) -> EngineParity:
-    frame_file = bundle.manifest.frame_of(precision) if graph == "frame" else None
-    with (
-        Encoder(bundle, engine, frame_file) as tested,
-        Encoder.load(bundle, engine="onnxruntime", device="cpu", fused=False) as reference,
-    ):
-        built = engine.record
-        return compare(reference, tested, pictures, built.precision, built.options.bank_blocks[1])
 
 
 def check_precision(bundle: EncoderBundle, precision: Precision) -> None:
@@ -232,16 +218,6 @@ def check_precision(bundle: EncoderBundle, precision: Precision) -> None:
             "ones around 0 and no others",
             "Export it again with --precision int8 --engine tensorrt (or tensorrt-rtx).",
         )
-
-
-def _compare_search(
-    bundle: EncoderBundle, engine: TensorRtEngine, neighbours: int, pictures: Sequence[Picture]
-) -> EngineParity:
-    with (
-        engine,
-        Encoder.load(bundle, engine="onnxruntime", device="cpu", fused=False) as reference,
-    ):
-        return compare_search(reference, engine, pictures, neighbours)
 
 
 def _graph_of(

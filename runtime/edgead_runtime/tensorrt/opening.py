@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,19 +14,17 @@ from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, load
 from edgead_runtime.tensorrt.building import build_engine
 from edgead_runtime.tensorrt.device import DeviceFacts, open_device
 from edgead_runtime.tensorrt.engine import TensorRtEngine
+from edgead_runtime.tensorrt.finding import EngineMissingError, ForAnotherError, find_engine
 from edgead_runtime.tensorrt.options import BuildOptions
+from edgead_runtime.tensorrt.places import folder_to_build_into, only_builder
 from edgead_runtime.tensorrt.record import EngineRecord
-from edgead_runtime.tensorrt.store import (
-    EngineMissingError,
-    ForAnotherError,
-    find_engine,
-    identify,
-    rebuild_command,
-)
+from edgead_runtime.tensorrt.store import identify, rebuild_command
 
 REBUILD = "EDGEAD_REBUILD"
 """Environment variable: 1 allows what ``rebuild=True`` allows."""
 log = logging.getLogger("edgead.tensorrt")
+Found = tuple[bytes, EngineRecord]
+"""A plan and what stands beside it."""
 
 
 def open_engine(model: bytes, options: EngineOptions, flavour_name: str) -> TensorRtEngine:
@@ -33,7 +32,8 @@ def open_engine(model: bytes, options: EngineOptions, flavour_name: str) -> Tens
 
     One that is missing, or was built for another GPU, TensorRT or file, is an error: building takes minutes
     and most of the GPU. Where ``options.rebuild`` or :data:`REBUILD` allows it, it is built once, which is
-    logged as a warning before it begins; the parity gate is passed as ever.
+    logged as a warning before it begins; the parity gate is passed as ever. One that did not pass it here is
+    not built again for the asking.
 
     Args:
         model: The ONNX file's bytes.
@@ -41,7 +41,7 @@ def open_engine(model: bytes, options: EngineOptions, flavour_name: str) -> Tens
         flavour_name: A name of :data:`edgead_runtime.tensorrt.api.FLAVOURS`.
 
     Raises:
-        EngineUnavailableError: There is no GPU, no TensorRT, or no engine that fits them.
+        EngineUnavailableError: There is no GPU, no TensorRT, or no engine that fits them and passed its gate.
         EngineBuildError: It was to be built again, and that failed.
         BundleError: The engine is damaged.
     """
@@ -49,19 +49,39 @@ def open_engine(model: bytes, options: EngineOptions, flavour_name: str) -> Tens
     device = open_device()
     trt = load(flavour)
     here = device.facts()
+
+    def find() -> Found:
+        return find_engine(model, options.bundle, flavour, trt.__version__, here)
+
     try:
-        plan, record = find_engine(model, options.bundle, flavour, trt.__version__, here)
-    except (EngineMissingError, ForAnotherError) as error:
+        plan, record = find()
+    except (EngineMissingError, ForAnotherError):
         if options.bundle is None or not (options.rebuild or os.environ.get(REBUILD) == "1"):
             raise
-        _build(model, options.bundle, flavour, here, error)
-        plan, record = find_engine(model, options.bundle, flavour, trt.__version__, here)
+        plan, record = _find_or_build(model, options.bundle, flavour, here, find)
     try:
         return TensorRtEngine(trt, flavour, device, plan, record)
     except GpuError:
         raise
     except RuntimeError as error:  # what the bindings make of an exception of TensorRT's own
         raise _not_loaded(error, model, options, flavour, record) from error
+
+
+def _find_or_build(
+    model: bytes, source: str, flavour: Flavour, here: DeviceFacts, find: Callable[[], Found]
+) -> Found:
+    """Build an engine, unless another process was doing so and has one by now."""
+    folder = folder_to_build_into(source)
+
+    def waiting() -> None:
+        log.warning("Another process is building an engine in %s. Waiting for that.", folder)
+
+    with only_builder(folder, waiting):
+        try:
+            return find()
+        except (EngineMissingError, ForAnotherError) as error:
+            _build(model, source, flavour, here, error)
+        return find()
 
 
 def _build(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Literal
 
 import msgspec
@@ -21,6 +22,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     sm: int
     driver: str
+    """The newest CUDA that its driver knew, e.g. ``12.6``."""
 
 
 class EngineParity(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +31,19 @@ class EngineParity(msgspec.Struct, frozen=True, kw_only=True):
     pictures: int
     cosine_min: float
     rank_correlation_min: float
+    distance_error_max: float | None = None
+    """Of a picture's distance map, as a share of it (root mean square); ``None`` in older records."""
     passed: bool
+
+    def figures(self) -> str:
+        """In words."""
+        words = (
+            f"patch cosine {self.cosine_min:.4f}, rank correlation of the distances "
+            f"{self.rank_correlation_min:.4f}"
+        )
+        if self.distance_error_max is None:
+            return words
+        return f"{words}, distances off by {self.distance_error_max:.1%}"
 
 
 class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,12 +68,21 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     parity: EngineParity | None
     """``None``: it has not been compared with anything."""
+    platform: str = ""
+    """Operating system and processor, see :func:`this_platform`; empty for an engine built ahead of time,
+    which may be used on others, and in older records."""
 
     def mismatches(self, onnx_sha256: str, tensorrt: str, here: DeviceFacts) -> list[str]:
-        """Why the engine cannot be used here; nothing where it can."""
+        """Why the engine cannot be used here; nothing where it can.
+
+        The ONNX file decides the precision too. With which options it was built does not matter, as long as
+        they made it for this GPU and TensorRT.
+        """
         found = []
         if self.onnx_sha256 != onnx_sha256:
             found.append("it was built from another ONNX file")
+        if self.platform and self.platform != this_platform():
+            found.append(f"it was built on {self.platform}, here is {this_platform()}")
         if not _version_fits(self.tensorrt, tensorrt, lasting=self.options.version_compatible):
             found.append(f"it was built by TensorRT {self.tensorrt}, here is {tensorrt}")
         if self.gpu is None:
@@ -73,6 +96,11 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
                 f"it was built on {self.gpu.name} (compute capability {self.gpu.sm}), here is "
                 f"{here.name} ({here.sm})"
             )
+        # Kernels of a newer CUDA may be in it, which an older driver does not know.
+        if self.gpu is not None and _is_older(here.driver, self.gpu.driver):
+            found.append(
+                f"it was built with a driver for CUDA {self.gpu.driver}, here is one for {here.driver}"
+            )
         return found
 
     def _gpu_fits(self, built_on: Gpu, here: DeviceFacts) -> bool:
@@ -82,6 +110,20 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
             return here.sm == built_on.sm
         # TensorRT lets another model of the same generation pass; its kernels were chosen for this one.
         return (here.name, here.sm) == (built_on.name, built_on.sm)
+
+
+def this_platform() -> str:
+    """Operating system and processor, e.g. ``linux-aarch64``. TensorRT's engines are of one of them."""
+    return f"{platform.system()}-{platform.machine()}".lower()
+
+
+def _is_older(version: str, than: str) -> bool:
+    """Of versions such as ``12.6``; what is none is not compared."""
+    try:
+        one, other = (tuple(map(int, text.split("."))) for text in (version, than))
+    except ValueError:
+        return False
+    return one < other
 
 
 def _version_fits(built: str, here: str, *, lasting: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Where engines lie: in the encoder bundle's own ``engines`` folder, or in the cache.
+"""Engines as files, and which graph of a bundle one is for.
 
 An engine's name carries the start of its ONNX file's hash, so that another export never meets an old engine.
 """
@@ -11,10 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from edgead_runtime.cache import cache_dir
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.errors import BundleError, EdgeadError, EngineMismatchError, EngineUnavailableError
+from edgead_runtime.errors import EdgeadError
 from edgead_runtime.files import output_error, sha256_bytes, write_atomic
 from edgead_runtime.index.in_engine import neighbours_of
 from edgead_runtime.manifest import Precision
@@ -22,52 +21,19 @@ from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.tensorrt.api import Flavour
 from edgead_runtime.tensorrt.device import DeviceFacts
 from edgead_runtime.tensorrt.options import BuildOptions
-from edgead_runtime.tensorrt.record import EngineRecord, GraphName, decode_record, encode_record
+from edgead_runtime.tensorrt.record import EngineRecord, GraphName, encode_record
 
-
-class EngineMissingError(EngineUnavailableError):
-    """No engine was built; one can be.
-
-    Args:
-        problem: What is wrong, in one line.
-        remedy: What to type.
-        options: How it should be built, where that is known.
-    """
-
-    def __init__(self, problem: str, remedy: str, options: BuildOptions | None) -> None:
-        super().__init__(problem, remedy)
-        self.options = options
-
-
-class ForAnotherError(EngineMismatchError):
-    """There is an engine for another GPU, TensorRT or file; one for these can be built.
-
-    Args:
-        problem: What is wrong, in one line.
-        remedy: What to type.
-        options: How it was built.
-    """
-
-    def __init__(self, problem: str, remedy: str, options: BuildOptions | None) -> None:
-        super().__init__(problem, remedy)
-        self.options = options
-
-
-FOLDER = "engines"
-"""Inside an encoder bundle and in the cache."""
 _HASH_LETTERS = 16
 
 
-def own_folder(source: str | None) -> Path:
-    """Where engines for a bundle are written: inside it, or in the cache where it is not a folder."""
-    if source is not None and Path(source).is_dir():
-        return Path(source) / FOLDER
-    return cache_dir() / FOLDER
+def engine_name(flavour: str, onnx_sha256: str) -> str:
+    """What an engine's files are called, without their endings."""
+    return f"{flavour}-{onnx_sha256[:_HASH_LETTERS]}"
 
 
 def plan_path(folder: Path, flavour: str, onnx_sha256: str) -> Path:
     """The plan; its JSON has the same name with another ending."""
-    return folder / f"{flavour}-{onnx_sha256[:_HASH_LETTERS]}.plan"
+    return folder / f"{engine_name(flavour, onnx_sha256)}.plan"
 
 
 def rebuild_command(
@@ -153,19 +119,6 @@ def open_encoder(source: str | Path) -> EncoderBundle:
     return EncoderBundle.open(path)
 
 
-def options_of_earlier(source: str | None, flavour: Flavour, wanted: Wanted) -> BuildOptions | None:
-    """How an engine was built for the same graph with other weights, where there is one."""
-    for path in sorted(own_folder(source).glob(f"{flavour.name}-*.json")):
-        try:
-            record = decode_record(path.read_bytes(), str(path))
-        except (OSError, BundleError):
-            continue
-        is_search = record.graph == "search"
-        if record.precision == wanted.precision and is_search == (wanted.graph == "search"):
-            return record.options
-    return None
-
-
 def write_engine(folder: Path, plan: bytes, record: EngineRecord) -> Path:
     """Write an engine and its JSON; the plan's path.
 
@@ -182,58 +135,3 @@ def write_engine(folder: Path, plan: bytes, record: EngineRecord) -> Path:
     write_atomic(path, plan)
     write_atomic(path.with_suffix(".json"), encode_record(record))
     return path
-
-
-def find_engine(
-    model: bytes, source: str | None, flavour: Flavour, tensorrt: str, here: DeviceFacts
-) -> tuple[bytes, EngineRecord]:
-    """The plan that was built for a graph, if it may be used here.
-
-    Args:
-        model: The ONNX file's bytes.
-        source: The encoder bundle that it came from.
-        flavour: Which TensorRT.
-        tensorrt: Its version.
-        here: The GPU.
-
-    Raises:
-        EngineUnavailableError: None was built.
-        EngineMismatchError: It is for another GPU, TensorRT or graph, or it failed its parity gate.
-        BundleError: It is damaged.
-    """
-    digest = sha256_bytes(model)
-    folders = dict.fromkeys((own_folder(source), cache_dir() / FOLDER))
-    paths = [plan_path(folder, flavour.name, digest) for folder in folders]
-    path = next((path for path in paths if path.with_suffix(".json").is_file()), None)
-    wanted = identify(model, source)
-    if path is None:
-        raise EngineMissingError(
-            f"no {flavour.name} engine was built for this graph",
-            "Build it on this machine: " + rebuild_command(source, flavour, here=here, wanted=wanted),
-            options_of_earlier(source, flavour, wanted),
-        )
-    record = decode_record(_read(path.with_suffix(".json")), str(path.with_suffix(".json")))
-    again = f"Build it again: {rebuild_command(source, flavour, record.options, here, wanted)}"
-    problems = record.mismatches(digest, tensorrt, here)
-    if problems:
-        raise ForAnotherError(f"{path} cannot be used: {'; '.join(problems)}", again, record.options)
-    if record.parity is not None and not record.parity.passed:
-        raise EngineMismatchError(
-            f"{path} cannot be used: it does not compute what the ONNX file computes (patch cosine "
-            f"{record.parity.cosine_min:.4f})",
-            "Export and build another precision, or use another TensorRT.",
-        )
-    plan = _read(path)
-    if len(plan) != record.plan_bytes or sha256_bytes(plan) != record.plan_sha256:
-        raise BundleError(f"{path} is damaged: it does not match the JSON beside it", again)
-    return plan, record
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"cannot read {path}: {error.strerror or error}",
-            "Build the engine again with `edgead-runtime build`.",
-        ) from error
