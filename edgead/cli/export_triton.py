@@ -137,6 +137,7 @@ def write_repository(
             "backend": model.model.backend,
             "facts": dict(model.model.facts),
             "parity": None if model.parity is None else to_builtins(model.parity),
+            "plan_parity": None if model.plan_parity is None else to_builtins(model.plan_parity),
         }
         for model in written
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from edgead_runtime import Detector, frame_graph
 from edgead_runtime.engines import Engine, EngineOptions, create_engine
 from edgead_runtime.images import Frame
-from edgead_runtime.tensorrt.parity import gate_pictures
+from edgead_runtime.tensorrt.parity import MapAgreement, gate_pictures
 
 from edgead_export.errors import TritonError
 from edgead_export.triton.baking import ANOMALY
@@ -28,12 +28,37 @@ class ServedParity:
     distance_error: float
     map_error: float
     same_verdicts: bool
+    """But for scores that are nearer to the threshold than the limit."""
+    rank_correlation: float
+    """Of the distances, on the photographs: a good picture's are near 0, and in no order worth the name."""
+    limit: float = LIMIT
+    rank_limit: float = -1.0
 
     @property
     def passed(self) -> bool:
-        """Whether it is within the limit everywhere; a NaN is not."""
+        """Whether it is within the limits everywhere; what is no number is not."""
         errors = (self.score_error, self.distance_error, self.map_error)
-        return self.same_verdicts and all(error <= LIMIT for error in errors)
+        return (
+            self.same_verdicts
+            and all(error <= self.limit for error in errors)
+            and self.rank_correlation >= self.rank_limit
+        )
+
+    def figures(self) -> str:
+        """How far it is off, in words."""
+        return (
+            f"scores are off by {self.score_error:.1e}, distances by {self.distance_error:.1e}, maps by "
+            f"{self.map_error:.1e} (limit {self.limit:.0e})"
+        )
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What an engine on another device may differ by."""
+
+    share: float
+    """Of the largest value of the photographs' maps, for scores, distances and maps."""
+    rank_correlation: float
 
 
 def frames_to_compare(detector: Detector, frame_hw: tuple[int, int]) -> list[Frame]:
@@ -60,30 +85,50 @@ def check_served(data: bytes, detector: Detector, frame_hw: tuple[int, int], eng
         return compare_served(running, detector, frame_hw)
 
 
-def compare_served(running: Engine, detector: Detector, frame_hw: tuple[int, int]) -> ServedParity:
-    """Compare an engine that runs the baked graph with the detector."""
+def compare_served(
+    running: Engine, detector: Detector, frame_hw: tuple[int, int], tolerance: Tolerance | None = None
+) -> ServedParity:
+    """Compare an engine that runs the baked graph with the detector.
+
+    Args:
+        running: The engine.
+        detector: What the graph was made from.
+        frame_hw: Size of its frames (height, width).
+        tolerance: Of another device or precision than the detector's; ``None``: :data:`LIMIT` everywhere.
+    """
     frames = frames_to_compare(detector, frame_hw)
+    expected = [detector(frame) for frame in frames]
+    largest = max(float(result.map.max()) for result in expected[1:])
+    limit = LIMIT if tolerance is None else max(LIMIT, tolerance.share * largest)
     errors: dict[str, list[float]] = {"score": [], "distances": [], "map": []}
+    orders: list[float] = []
     same = True
-    for frame in frames:
-        expected = detector(frame)
+    for frame, right in zip(frames, expected, strict=True):
         found = running.run({frame_graph.FRAME: detector.encoder.preprocessor.resize(frame)[None]})
+        distances = np.asarray(found[frame_graph.DISTANCES], np.float32)
         pairs = {
-            "score": (found[frame_graph.SCORE], np.float32(expected.score)),
-            "distances": (found[frame_graph.DISTANCES], expected.patch_distances),
-            "map": (found[frame_graph.MAP], expected.map),
+            "score": (found[frame_graph.SCORE], np.float32(right.score)),
+            "distances": (distances, right.patch_distances),
+            "map": (found[frame_graph.MAP], right.map),
         }
-        for name, (given, right) in pairs.items():
-            errors[name].append(float(np.abs(np.asarray(given, np.float32) - right).max()))
-        same &= bool(found[ANOMALY][0]) == expected.is_anomaly or _on_the_edge(detector, expected.score)
+        for name, (given, wanted) in pairs.items():
+            errors[name].append(float(np.abs(np.asarray(given, np.float32) - wanted).max()))
+        orders.append(MapAgreement.of(right.patch_distances.ravel(), distances.ravel()).rank_correlation)
+        on_the_edge = abs(right.score - detector.threshold) <= limit
+        same &= bool(found[ANOMALY][0]) == right.is_anomaly or on_the_edge
     # numpy's maximum keeps a NaN, and a NaN fails.
-    score, distances, anomaly_map = (float(np.max(errors[name])) for name in ("score", "distances", "map"))
-    return ServedParity(running.name, len(frames), score, distances, anomaly_map, same)
-
-
-def _on_the_edge(detector: Detector, score: float) -> bool:
-    """Whether rounding alone may decide the verdict."""
-    return abs(score - detector.threshold) <= LIMIT
+    score, distance, anomaly_map = (float(np.max(errors[name])) for name in ("score", "distances", "map"))
+    return ServedParity(
+        engine=running.name,
+        pictures=len(frames),
+        score_error=score,
+        distance_error=distance,
+        map_error=anomaly_map,
+        same_verdicts=same,
+        rank_correlation=float(np.min(orders[1:])),
+        limit=limit,
+        rank_limit=-1.0 if tolerance is None else tolerance.rank_correlation,
+    )
 
 
 def require_same(parity: ServedParity) -> None:
@@ -94,8 +139,7 @@ def require_same(parity: ServedParity) -> None:
     """
     if not parity.passed:
         raise TritonError(
-            f"the baked graph does not give what the detector gives in {parity.engine}: scores are off by "
-            f"{parity.score_error:.1e}, distances by {parity.distance_error:.1e}, maps by "
-            f"{parity.map_error:.1e} (limit {LIMIT:.0e}); nothing was written",
+            f"the baked graph does not give what the detector gives in {parity.engine}: {parity.figures()}; "
+            "nothing was written",
             "Serve it with --backend python or onnxruntime, and report this.",
         )

@@ -5,22 +5,27 @@ Run on a simulated GPU, in the tests. Not run: on a real one.
 
 from __future__ import annotations
 
-import numpy as np
-from edgead_runtime import Detector, frame_graph
-from edgead_runtime.agreement import rank_correlation
+from typing import Literal
+
+from edgead_runtime import Detector, EncoderBundle
 from edgead_runtime.manifest import Precision
 from edgead_runtime.tensorrt.api import FlavourName
 from edgead_runtime.tensorrt.builder import build_plan
 from edgead_runtime.tensorrt.building import check_can_build, make_record
 from edgead_runtime.tensorrt.device import open_device
 from edgead_runtime.tensorrt.engine import TensorRtEngine
+from edgead_runtime.tensorrt.gate import judge
 from edgead_runtime.tensorrt.options import BuildOptions
-from edgead_runtime.tensorrt.parity import LIMITS
+from edgead_runtime.tensorrt.parity import LIMITS, gate_pictures, require_passed
+from edgead_runtime.tensorrt.record import EngineParity
 
 from edgead_export.errors import TritonError
-from edgead_export.triton.checking import frames_to_compare
+from edgead_export.triton.checking import ServedParity, Tolerance, compare_served
 
 _FLAVOUR: FlavourName = "tensorrt"
+_SHARES = {"fp32": 0.01, "fp16": 0.05}
+"""How far scores, distances and maps may be from the detector's, which runs the same file in ONNX Runtime. In
+a smaller precision the two round in different places; then it is the gate's own limit."""
 
 
 def check_can_plan() -> None:
@@ -32,55 +37,70 @@ def check_can_plan() -> None:
     check_can_build(_FLAVOUR, BuildOptions())
 
 
-def build_served_plan(
-    data: bytes,
-    detector: Detector | None,
-    map_hw: tuple[int, int],
-    precision: Precision,
-    max_batch: int = 0,
-) -> bytes:
-    """Build the plan of a model; one of a detector is compared with the detector.
+def build_detector_plan(
+    data: bytes, detector: Detector, frame_hw: tuple[int, int], precision: Precision
+) -> tuple[bytes, ServedParity]:
+    """Build the plan of a detector, and compare what it gives with what the detector gives.
 
     Args:
-        data: The ONNX file.
-        detector: What the file was baked from; ``None`` for an encoder, whose engine
-            ``edgead-runtime build`` compares.
-        map_hw: Largest map that may be asked for, where the file leaves its size open.
+        data: The baked graph.
+        detector: What it was baked from.
+        frame_hw: Size of its frames (height, width).
         precision: Of the file.
-        max_batch: Most pictures at once, where the file leaves that open.
 
     Raises:
         EngineBuildError: TensorRT does not build it.
         TritonError: The engine gives something else than the detector.
     """
-    most = max(max_batch, 1)
-    options = BuildOptions(map_hw=map_hw, batch=(1, max(most // 2, 1), most))
-    flavour, trt, here = check_can_build(_FLAVOUR, options)
-    plan = build_plan(trt, flavour, data, options)
-    if detector is None:
-        return plan.data
-    again = "edgead export --triton"
-    record = make_record(flavour, trt, here, "frame", precision, data, plan, options, again)
-    with TensorRtEngine(trt, flavour, open_device(), plan.data, record) as engine:
-        _require_agreement(engine, detector, map_hw, precision, trt.__version__)
-    return plan.data
-
-
-def _require_agreement(
-    engine: TensorRtEngine, detector: Detector, frame_hw: tuple[int, int], precision: Precision, version: str
-) -> None:
-    """By the order of each photograph's patches. A good picture's distances are near 0 and say little."""
-    limit = LIMITS[precision].rank_correlation
-    found = []
-    for frame in frames_to_compare(detector, frame_hw)[1:]:
-        outputs = engine.run(
-            {frame_graph.FRAME: detector.encoder.preprocessor.resize(frame)[None]}, [frame_graph.DISTANCES]
-        )
-        given = np.asarray(outputs[frame_graph.DISTANCES], np.float32).ravel()
-        found.append(rank_correlation(detector(frame).patch_distances.ravel(), given))
-    if not np.min(found) >= limit:  # NaN where a distance is one, which Python's min may pass over
+    engine, plan, version = _build(data, "frame", precision, BuildOptions(map_hw=frame_hw))
+    limits = LIMITS[precision]
+    tolerance = Tolerance(_SHARES.get(precision, limits.distance_error), limits.rank_correlation)
+    with engine:
+        parity = compare_served(engine, detector, frame_hw, tolerance)
+    if not parity.passed:
         raise TritonError(
-            f"the engine does not give what the detector gives: rank correlation of the distances "
-            f"{np.min(found):.4f} (limit {limit}); nothing was written",
+            f"the engine does not give what the detector gives: {parity.figures()}, rank correlation of the "
+            f"distances {parity.rank_correlation:.4f} (limit {parity.rank_limit}); nothing was written",
             f"Serve it with --backend onnxruntime, or build with another TensorRT than {version}.",
         )
+    return plan, parity
+
+
+def build_encoder_plan(
+    data: bytes,
+    bundle: EncoderBundle,
+    graph: Literal["encoder", "frame"],
+    precision: Precision,
+    max_batch: int = 0,
+) -> tuple[bytes, EngineParity]:
+    """Build the plan of an encoder or of its frame graph, and pass it through the parity gate.
+
+    Args:
+        data: The bundle's file.
+        bundle: Where it is from.
+        graph: Which of its graphs.
+        precision: Of the file.
+        max_batch: Most pictures at once, where the file leaves that open; one at a time is compared.
+
+    Raises:
+        EngineBuildError: TensorRT does not build it, or it computes something else than ONNX Runtime in fp32.
+    """
+    entry = bundle.manifest.input
+    most = max(max_batch, 1)
+    options = BuildOptions(map_hw=(entry.height, entry.width), batch=(1, max(most // 2, 1), most))
+    engine, plan, version = _build(data, graph, precision, options)
+    parity = judge(bundle, engine, precision, gate_pictures())
+    require_passed(parity, precision, version)
+    return plan, parity
+
+
+def _build(
+    data: bytes, graph: Literal["encoder", "frame"], precision: Precision, options: BuildOptions
+) -> tuple[TensorRtEngine, bytes, str]:
+    """The engine, its plan, and the version that built it."""
+    flavour, trt, here = check_can_build(_FLAVOUR, options)
+    plan = build_plan(trt, flavour, data, options)
+    again = "edgead export --triton"
+    record = make_record(flavour, trt, here, graph, precision, data, plan, options, again)
+    engine = TensorRtEngine(trt, flavour, open_device(), plan.data, record)
+    return engine, plan.data, trt.__version__

@@ -11,13 +11,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import onnx
 from edgead_runtime import Detector, EncoderBundle, frame_graph
-from edgead_runtime import __version__ as runtime_version
-from edgead_runtime.files import atomic_folder, sha256_bytes
-from edgead_runtime.manifest import EncoderManifest, Precision
+from edgead_runtime.files import atomic_folder
+from edgead_runtime.manifest import Precision
 from edgead_runtime.tensorrt.building import check_precision
+from edgead_runtime.tensorrt.record import EngineParity
 
 from edgead_export.errors import TritonError
 from edgead_export.fusing import fuse
@@ -32,7 +33,8 @@ from edgead_export.triton.config import (
     tensors_of,
     write_config,
 )
-from edgead_export.triton.planning import build_served_plan, check_can_plan
+from edgead_export.triton.facts import facts_of_detector, facts_of_encoder
+from edgead_export.triton.planning import build_detector_plan, build_encoder_plan, check_can_plan
 from edgead_export.triton.python_backend import python_model
 
 Say = Callable[[str], None]
@@ -66,6 +68,8 @@ class WrittenModel:
     model: ServedModel
     parity: ServedParity | None
     """How far the file is from the detector; ``None`` where it is the encoder's own file."""
+    plan_parity: ServedParity | EngineParity | None = None
+    """Of a TensorRT plan: how far that is from the detector, or from the encoder in ONNX Runtime."""
 
     def lines(self) -> list[str]:
         """What to tell the person who asked for it."""
@@ -76,6 +80,16 @@ class WrittenModel:
             said.append(
                 f"  On {self.parity.pictures} pictures it gives what the detector gives: scores within "
                 f"{self.parity.score_error:.1e}, maps {self.parity.map_error:.1e} ({self.parity.engine})."
+            )
+        plan = self.plan_parity
+        if isinstance(plan, ServedParity):
+            said.append(
+                f"  So does the plan, in {plan.engine}: scores within {plan.score_error:.1e}, maps "
+                f"{plan.map_error:.1e}."
+            )
+        elif plan is not None:
+            said.append(
+                f"  On {plan.pictures} pictures the plan agrees with ONNX Runtime in fp32: {plan.figures()}."
             )
         return said
 
@@ -162,16 +176,19 @@ def serve_detector(
             name,
             graph,
             options,
-            facts={**_facts(detector.encoder.manifest, data), **_detector_facts(detector, frame_hw)},
+            facts={
+                **facts_of_encoder(detector.encoder.manifest, data),
+                **facts_of_detector(detector, frame_hw),
+            },
             random=frozenset({frame_graph.FRAME}),
         )
-        content = data
+        content, plan_parity = data, None
         if options.backend == "tensorrt":
             stage("building the engine")
-            content = build_served_plan(data, detector, frame_hw, options.precision)
+            content, plan_parity = build_detector_plan(data, detector, frame_hw, options.precision)
     with _model_folder(repository, model, options) as folder:
         (folder / model.file_name).write_bytes(content)
-    return WrittenModel(repository / name, model, parity)
+    return WrittenModel(repository / name, model, parity, plan_parity)
 
 
 def serve_encoder(
@@ -187,6 +204,7 @@ def serve_encoder(
 
     Raises:
         TritonError: It cannot be served in this way.
+        EngineBuildError: A plan does not compute what the encoder computes.
         EdgeadError: The bundle is damaged, has no file of the precision, or the folder cannot be written.
     """
     check_options(options)
@@ -209,17 +227,18 @@ def serve_encoder(
             name,
             onnx.load_from_string(data),
             options,
-            facts=_facts(manifest, data),
+            facts=facts_of_encoder(manifest, data),
             random=frozenset({frame_graph.FRAME, manifest.input.name}),
             max_batch=options.max_batch if joins else 0,
         )
-        content = data
+        content, plan_parity = data, None
         if options.backend == "tensorrt":
             stage(f"building the engine of {name}")
-            content = build_served_plan(data, None, _input_hw(manifest), options.precision, model.max_batch)
+            graph: Literal["encoder", "frame"] = "encoder" if name == encoder_name else "frame"
+            content, plan_parity = build_encoder_plan(data, bundle, graph, options.precision, model.max_batch)
         with _model_folder(repository, model, options) as folder:
             (folder / model.file_name).write_bytes(content)
-        written.append(WrittenModel(repository / name, model, None))
+        written.append(WrittenModel(repository / name, model, None, plan_parity))
     return written
 
 
@@ -310,39 +329,3 @@ def _served(
         max_batch=max_batch,
         facts=facts,
     )
-
-
-def _facts(manifest: EncoderManifest, data: bytes) -> dict[str, str]:
-    rule = manifest.preprocess
-    return {
-        "edgead.version": runtime_version,
-        "edgead.backbone": manifest.backbone,
-        "edgead.weights": manifest.weights.source,
-        "edgead.official_weights": str(manifest.weights.official).lower(),
-        "edgead.input_hw": _size(_input_hw(manifest)),
-        "edgead.resize": rule.interpolation,
-        "edgead.mean": " ".join(map(str, rule.mean)),
-        "edgead.std": " ".join(map(str, rule.std)),
-        "edgead.onnx_sha256": sha256_bytes(data),
-    }
-
-
-def _detector_facts(detector: Detector, frame_hw: tuple[int, int]) -> dict[str, str]:
-    plan = detector.encoder.preprocessor.plan(frame_hw)
-    return {
-        "edgead.recipe": detector.recipe.name,
-        "edgead.good_pictures": str(len(detector.references)),
-        "edgead.threshold": repr(float(detector.threshold)),
-        "edgead.pixel_threshold": repr(float(detector.calibration.pixel_threshold)),
-        "edgead.frame_hw": _size(frame_hw),
-        "edgead.resized_hw": _size(plan.resized),
-        "edgead.crop_hw": _size(plan.crop),
-    }
-
-
-def _size(hw: tuple[int, int]) -> str:
-    return f"{hw[0]} {hw[1]}"
-
-
-def _input_hw(manifest: EncoderManifest) -> tuple[int, int]:
-    return manifest.input.height, manifest.input.width
