@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgead_runtime.detector import Detector
+from edgead_runtime.device_frames import check_host_frame
 from edgead_runtime.errors import BundleError, EnrollmentError
-from edgead_runtime.images import Frame, check_frame
+from edgead_runtime.images import Frame
 from edgead_runtime.leading import Companion, LeadingDetector
 from edgead_runtime.result import Result
 from edgead_runtime.tuning import StoredTuning
@@ -152,7 +153,11 @@ class CascadeDetector(LeadingDetector):
 
     def __call__(self, frame: Frame) -> Result:
         """Inspect one frame; see :meth:`Detector.__call__`."""
-        check_frame(frame)
+        check_host_frame(
+            frame,
+            "a cascade looks at it in two sizes, to which it is resized on the host",
+            "load the detector without the cascade",
+        )
         self.check_frame_size(frame)
         start = time.perf_counter()
         notes: tuple[str, ...] = ()

@@ -38,7 +38,7 @@ from edgead_runtime.errors import (
 )
 from edgead_runtime.explanation import Explanation, check_explainable, explain
 from edgead_runtime.fused import bank_for, inspect_fused
-from edgead_runtime.images import Frame, Picture, as_pictures, check_frame, frame_digest
+from edgead_runtime.images import TO_THE_HOST, Frame, Picture, as_pictures, check_frame, frame_digest
 from edgead_runtime.index import AUTO, EXACT, check_index
 from edgead_runtime.index_choice import IndexChoice, choose_index
 from edgead_runtime.manifest import Calibration, CoresetRecord, MaskDecision, Precision, Tuning
@@ -369,7 +369,7 @@ class Detector:
         if state.bank is None:
             raise PictureError(
                 "the frame is on a GPU, and this detector goes by the stages, which begin on the host",
-                "Copy it to the host first; docs/design.md says which recipes go by the frame graph.",
+                f"{TO_THE_HOST}; docs/design.md says which recipes go by the frame graph.",
             )
         adopted = self.encoder.adopt(frame)
         self.check_frame_size(adopted)

@@ -8,7 +8,9 @@ import numpy as np
 
 from edgead_runtime.engines.protocol import Engine, TakesDeviceArrays, Uploaded
 from edgead_runtime.errors import FrameSizeError, PictureError
+from edgead_runtime.images import TO_THE_HOST, Frame, check_frame
 from edgead_runtime.manifest import EncoderInput
+from edgead_runtime.tensorrt.on_device import is_on_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +42,7 @@ def adopt_frame(
         way = f"in {engine_name}" if fused else "by the stages"
         raise PictureError(
             f"the frame is on a GPU, and the encoder runs {way}",
-            "Copy it to the host first, or load an encoder that was exported with --fuse with "
-            "engine='tensorrt'.",
+            f"{TO_THE_HOST}, or load an encoder that was exported with --fuse with engine='tensorrt'.",
         )
     adopted = engine.adopt(frame)
     shape, dtype = tuple(adopted.native.shape), adopted.native.dtype
@@ -54,6 +55,22 @@ def adopt_frame(
         raise FrameSizeError(
             f"the frame on the GPU is {shape[1]} x {shape[0]} pixels, the encoder's input is "
             f"{entry.width} x {entry.height}, and frames are resized on the host",
-            "Copy it to the host, or resize it on the GPU as the good pictures were.",
+            f"{TO_THE_HOST}, or resize it on the GPU as the good pictures were.",
         )
     return DeviceFrame(shape, engine.adopt(adopted, (1, *shape)))
+
+
+def check_host_frame(frame: object, why: str, instead: str) -> Frame:
+    """Check that an object is a frame on the host, and say why one on a GPU cannot be taken.
+
+    Args:
+        frame: Anything.
+        why: Goes on from "the frame is on a GPU, and".
+        instead: Goes on from "or".
+
+    Raises:
+        PictureError: It is not such an array.
+    """
+    if is_on_device(frame):
+        raise PictureError(f"the frame is on a GPU, and {why}", f"{TO_THE_HOST}, or {instead}.")
+    return check_frame(frame)

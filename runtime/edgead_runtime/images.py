@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgead_runtime.errors import PictureError
+from edgead_runtime.tensorrt.on_device import is_on_device
 
 Frame = NDArray[np.uint8]
 
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jp2", ".pgm", ".ppm"}
 )
+TO_THE_HOST = "Copy it to the host first (torch: .cpu().numpy(), CuPy: .get())"
+"""What to do with a frame on a GPU that cannot be taken there."""
 MIN_SIDE_PX = 16
 MAX_PIXELS = 175_000_000
 """About 525 MB decoded. Above it a picture is refused rather than the machine brought to its knees.
@@ -227,11 +230,16 @@ def bgr(rgb: NDArray[np.uint8]) -> Frame:
 
 
 def check_frame(frame: object) -> Frame:
-    """Check that an object is a frame: ``[H, W, 3]`` uint8.
+    """Check that an object is a frame: ``[H, W, 3]`` uint8, on the host.
 
     Raises:
         PictureError: It is not.
     """
+    if is_on_device(frame):
+        raise PictureError(
+            "the frame is on a GPU, and what it is given to begins on the host",
+            f"{TO_THE_HOST}, or give it to a Detector that is loaded with engine='tensorrt', alone.",
+        )
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         got = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
         raise PictureError(

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from edgead_runtime.budget import BudgetController, useful_settings
 from edgead_runtime.detector import Detector
+from edgead_runtime.device_frames import check_host_frame
 from edgead_runtime.errors import BundleError
-from edgead_runtime.images import Frame, check_frame
+from edgead_runtime.images import Frame
 from edgead_runtime.leading import LeadingDetector
 from edgead_runtime.result import Result
 from edgead_runtime.tuning import StoredTuning
@@ -124,7 +125,11 @@ class TieredDetector(LeadingDetector):
 
     def __call__(self, frame: Frame) -> Result:
         """Inspect one frame with the setting that the budget allows; see :meth:`Detector.__call__`."""
-        check_frame(frame)
+        check_host_frame(
+            frame,
+            "with a latency budget it may be inspected in another size, to which it is resized on the host",
+            "load the detector without a budget (budget_ms)",
+        )
         self.check_frame_size(frame)
         setting = self._controller.setting
         begun = self._clock()

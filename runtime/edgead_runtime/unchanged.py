@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead_runtime.device_frames import check_host_frame
 from edgead_runtime.errors import EdgeadError, PictureError
-from edgead_runtime.images import Frame, check_frame
+from edgead_runtime.images import Frame
 from edgead_runtime.result import Result
 
 if TYPE_CHECKING:
@@ -170,7 +171,11 @@ class UnchangedFrames:
             PictureError: It is not such an array.
             FrameSizeError: As the detector.
         """
-        check_frame(frame)
+        check_host_frame(
+            frame,
+            "whether it has changed is seen on the host",
+            "give it to the detector itself (skip_unchanged off)",
+        )
         start = time.perf_counter()
         small, state = small_frame(frame), self.detector.state
         if self._last is not None:

@@ -7,10 +7,16 @@ import sys
 import numpy as np
 import pytest
 from edgead_runtime import Detector, Encoder
+from edgead_runtime.cascade import Band, CascadeDetector
 from edgead_runtime.errors import FrameSizeError, PictureError
+from edgead_runtime.images import TO_THE_HOST
+from edgead_runtime.leading import Companion
+from edgead_runtime.streaming.sources.iterables import Frames
 from edgead_runtime.tensorrt.building import build_engine
 from edgead_runtime.tensorrt.dlpack import ManagedTensor, read_capsule
 from edgead_runtime.tensorrt.on_device import is_on_device
+from edgead_runtime.tiered import TieredDetector
+from edgead_runtime.unchanged import UnchangedFrames
 from simulated_gpu import SimulatedGpu
 
 SIDE = 112
@@ -216,3 +222,82 @@ def test_arrays_of_the_host_are_not_on_a_gpu(gpu, small):
     assert not is_on_device([1, 2])
     assert is_on_device(ByInterface(gpu, small(0)))
     assert is_on_device(ByDlpack(gpu, small(0), device=(13, 0)))
+
+
+class WithGradient(ByInterface):
+    """As torch's tensors on a GPU that require a gradient."""
+
+    @property
+    def __cuda_array_interface__(self):
+        raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.\nMore of it.")
+
+    @__cuda_array_interface__.setter
+    def __cuda_array_interface__(self, facts):
+        pass
+
+
+class NotExported(ByDlpack):
+    """One whose library refuses DLPack, in the words and by the error of its choice."""
+
+    error = BufferError("Can't export tensors that require gradient, use tensor.detach()")
+
+    def __dlpack__(self, *, stream=None):
+        raise self.error
+
+
+def test_what_its_library_does_not_hand_on(detectors, gpu, small):
+    with pytest.raises(PictureError, match=r"requires grad\)") as at:
+        detectors[0](WithGradient(gpu, small(0)))
+    assert ".detach()" in at.value.remedy
+    for error in (NotExported.error, ValueError("no such stream"), TypeError(), RuntimeError("a sparse one")):
+        frame = NotExported(gpu, small(0))
+        frame.error = error
+        with pytest.raises(PictureError, match="does not hand it on") as at:
+            detectors[0](frame)
+        assert (str(error) or "TypeError") in at.value.problem
+
+
+def test_one_that_does_not_know_where_it_lies(detectors, gpu, small):
+    frame = ByDlpack(gpu, small(0))
+    for error in (BufferError("x"), ValueError("x"), RuntimeError("x")):
+
+        def fail(error=error):
+            raise error
+
+        frame.__dlpack_device__ = fail
+        with pytest.raises(PictureError, match="a frame must be"):
+            detectors[0](frame)
+
+
+def test_real_tensors(detectors):
+    """What torch has without a GPU: its errors, and tensors of the host, which are no frames here."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    for tensor in (torch.zeros(SIDE, SIDE, 3, requires_grad=True), torch.zeros(2, 2).to_sparse()):
+        assert not is_on_device(tensor)
+        with pytest.raises(PictureError, match="a frame must be"):
+            detectors[0](tensor)
+
+
+def test_what_begins_on_the_host_says_so(detectors, gpu, small):
+    on_gpu, _ = detectors
+    frame = ByInterface(gpu, small(0))
+    cascade = CascadeDetector(on_gpu, Companion(on_gpu, 1.0, 1.0), Band(0.5, 2.0))
+    others = [
+        (TieredDetector(on_gpu, [], 1000.0), "latency budget", "without a budget"),
+        (cascade, "a cascade", "without the cascade"),
+        (UnchangedFrames(on_gpu), "whether it has changed", "skip_unchanged off"),
+        (on_gpu.explain, "begins on the host", "engine='tensorrt'"),
+        (on_gpu.add_good, "begins on the host", "engine='tensorrt'"),
+    ]
+    for look, why, instead in others:
+        for one in (frame, ByDlpack(gpu, small(0)), WithGradient(gpu, small(0))):
+            with pytest.raises(PictureError, match=f"the frame is on a GPU, and .*{why}") as at:
+                look(one)
+            assert at.value.remedy.startswith(TO_THE_HOST)
+            assert instead in at.value.remedy
+
+
+def test_a_stream_of_frames_on_the_gpu(gpu, small):
+    session = Frames([ByInterface(gpu, small(0))]).open()
+    with pytest.raises(PictureError, match="the frame is on a GPU"):
+        session.read()
