@@ -10,7 +10,14 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from edgead_runtime.errors import ConfigError, EdgeadError, PictureError, SourceError, StreamStoppedError
+from edgead_runtime.errors import (
+    ConfigError,
+    EdgeadError,
+    GpuLostError,
+    PictureError,
+    SourceError,
+    StreamStoppedError,
+)
 from edgead_runtime.result import Result
 from edgead_runtime.streaming.cameras import Camera, CameraStats
 from edgead_runtime.streaming.capture import Capture
@@ -37,7 +44,8 @@ class Stream:
         listeners: Told of results and messages, e.g. a :class:`~edgead_runtime.streaming.Delivery`.
         stop: Set by whoever wants it to end (a signal, another thread).
         engine_timeout_s: A frame that takes longer means that the engine hangs.
-        give_up_after: Stop when a detector failed on so many frames in a row; 0: never.
+        give_up_after: Stop when a detector failed on so many frames in a row, or for good since its GPU is
+            lost; 0: never.
         clock: For tests.
         run: Makes event ids differ between runs; by default random.
 
@@ -206,6 +214,11 @@ class Stream:
             lane.camera.name, frame, result, failure, tuple(events), latency_ms, late, dropped
         )
         self._teller.result(outcome)
+        if isinstance(failure, GpuLostError) and self._give_up_after:
+            # It comes back for another process at best; a service that is started again is one.
+            raise StreamStoppedError(
+                f"the detector of {lane.camera.name} failed for good ({failure.problem})", failure.remedy
+            )
         if failure is not None and 0 < self._give_up_after <= lane.tally.failures_in_a_row:
             raise StreamStoppedError(
                 f"the detector of {lane.camera.name} failed on {lane.tally.failures_in_a_row} frames in "
