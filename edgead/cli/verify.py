@@ -44,12 +44,15 @@ def verify(
 ) -> int:
     """Whether an encoder inspects here, in this engine and precision, as it does in fp32 in ONNX Runtime."""
     from edgead_runtime.encoder_bundle import EncoderBundle
+    from edgead_runtime.errors import EdgeadError
     from msgspec import to_builtins
 
     from edgead.jobs.labelled_pictures import read_labelled
     from edgead.jobs.verify import verify_encoder
 
     terminal = Terminal(quiet=quiet, as_json=as_json)
+    if bisect and labelled is not None:
+        raise EdgeadError("--labelled is for judging, which --bisect is instead of", "Leave one of them out.")
     bundle = EncoderBundle.open(encoder)
     if bisect:
         return _bisect(terminal, bundle, precision.value, engine, threads, good)

@@ -1,9 +1,11 @@
 """``edgead verify --bisect``: after which block a file begins to compute something else."""
 
+import gc
 import hashlib
 import json
 import math
 import shutil
+import sys
 
 import msgspec
 import numpy as np
@@ -14,6 +16,11 @@ from edgead_export.precisions.half import to_half
 from edgead_export.resolution import Resolution
 from edgead_runtime import EncoderBundle
 from edgead_runtime.manifest import EncoderFile, encode_manifest
+from edgead_runtime.tensorrt import device as device_module
+from edgead_runtime.tensorrt.cuda_bindings import CudaBindings
+from simulated_gpu import SimulatedGpu
+from simulated_gpu import tensorrt as simulated
+from simulated_gpu.cuda import SimulatedCudart
 
 from edgead.cli import run
 from edgead.jobs.bisect import bisect
@@ -96,6 +103,72 @@ def test_what_is_no_number_is_as_wrong_as_can_be(blocks, tmp_path):
     found = bisect(EncoderBundle.open(folder), "fp16", engine="onnxruntime", threads=1)
     assert found.first_below == "block 1"
     assert {row.stage: row.cosine_min for row in found.stages}["block 1"] == -1
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """A simulated one: see ``tests/simulated_gpu``. Nothing here ran on a GPU."""
+    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
+    gpu = SimulatedGpu()
+    monkeypatch.setattr(
+        device_module, "IMPLEMENTATIONS", {"sys": lambda: CudaBindings.open(SimulatedCudart(gpu))}
+    )
+    monkeypatch.setitem(sys.modules, "tensorrt", simulated.SimulatedTensorRt(gpu, "10.3.0"))
+    return gpu
+
+
+@pytest.fixture
+def wrong_from(monkeypatch):
+    """Let TensorRT build engines that compute something else from a LayerNormalization on.
+
+    The file is as it should be, and ONNX Runtime runs it as it is.
+    """
+    genuine = simulated.SimulatedTensorRt._build
+
+    def spoil(norm):
+        def build(self, logger, network, config):
+            _spoil(network._model, norm)
+            return genuine(self, logger, network, config)
+
+        monkeypatch.setattr(simulated.SimulatedTensorRt, "_build", build)
+
+    return spoil
+
+
+NORMS = {0: "block 1, attention", 1: "block 1", 2: "block 2, attention", 5: "block 3"}
+"""LayerNormalizations by number, and what comes out of the part that they are the first of."""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_engine_of_tensorrt_that_is_sound(blocks, gpu, precision):
+    found = bisect(EncoderBundle.open(blocks[0]), precision, engine="tensorrt")
+    assert (found.engine, found.first_below) == (f"tensorrt/cuda/{precision}", None)
+    gc.collect()
+    assert gpu.leaks() == []
+
+
+@pytest.mark.parametrize(("norm", "stage"), NORMS.items(), ids=NORMS.values())
+def test_from_where_on_tensorrt_computes_something_else(blocks, gpu, wrong_from, norm, stage):
+    wrong_from(norm)
+    found = bisect(EncoderBundle.open(blocks[0]), "fp32", engine="tensorrt")
+    assert found.first_below == stage
+    cosines = [row.cosine_min for row in found.stages]
+    before = [row.stage for row in found.stages].index(stage)
+    assert min(cosines[:before]) > 0.99999
+    assert cosines[before] < found.limit
+
+
+def test_tensorrt_on_the_command_line(blocks, gpu, wrong_from, capfd):
+    wrong_from(2)
+    assert run(["verify", str(blocks[0]), "--engine", "tensorrt", "--bisect"]) == 2
+    said = "".join(capfd.readouterr())
+    assert "tensorrt/cuda/fp32 in fp32 against fp32 in ONNX Runtime" in said
+    assert "The first that is below 0.999 comes out of: block 2, attention." in said
+
+
+def test_labelled_pictures_are_for_judging(blocks, capfd, tmp_path):
+    assert run(["verify", str(blocks[0]), "--bisect", "--labelled", str(tmp_path)]) == 2
+    assert "--labelled is for judging, which --bisect is instead of" in capfd.readouterr().err
 
 
 def test_on_the_command_line(blocks, capfd):
