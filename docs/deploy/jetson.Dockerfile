@@ -25,8 +25,10 @@ COPY --from=wheel /wheels /wheels
 # No extra: each would bring pip's OpenCV, which has no GStreamer. onnxruntime is for the parity gate.
 RUN python3 -m pip install --no-cache-dir /wheels/*.whl "${CUDA_BINDINGS}" "${NUMPY}" "onnxruntime>=1.17" \
     && rm -rf /wheels
-# The group of the camera's and GPU's devices on a Jetson.
-RUN useradd --create-home --uid 1000 --groups video edgead
+# The group of the camera's and GPU's devices on a Jetson. What is mounted at /data must be this user's too.
+RUN useradd --create-home --uid 1000 --groups video edgead \
+    && mkdir /data \
+    && chown edgead /data
 USER edgead
 ENV EDGEAD_CACHE=/data/.edgead-cache
 VOLUME /data

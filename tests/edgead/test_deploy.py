@@ -22,6 +22,7 @@ dockerfile_parse = pytest.importorskip("dockerfile_parse", reason="dockerfile-pa
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docs" / "deploy").glob("*.Dockerfile"))
+EVERY_DOCKERFILE = [*DOCKERFILES, ROOT / "docs" / "deploy" / "Dockerfile"]
 NEVER_BUILT = ("jetson.Dockerfile", "server.Dockerfile")
 GUIDES = [ROOT / "docs" / name for name in ("jetson.md", "server.md", "tensorrt.md", "triton.md")]
 RUNTIME = msgspec.toml.decode((ROOT / "runtime" / "pyproject.toml").read_bytes())["project"]
@@ -106,6 +107,33 @@ def test_a_dockerfile_asks_for_what_there_is(path):
     for value in arguments.values():
         for asked in requirements_in(value):
             assert_agrees(asked, f"{path.name}: {asked}")
+
+
+@pytest.mark.parametrize("path", EVERY_DOCKERFILE, ids=lambda path: path.name)
+def test_the_context_is_what_a_dockerfile_copies(path):
+    """Its own list of what is left out takes all but that; a context of everything would be gigabytes."""
+    lines = path.with_name(f"{path.name}.dockerignore").read_text(encoding="utf-8").splitlines()
+    kept = {line[1:] for line in lines if line.startswith("!")}
+    copied = set()
+    for name, value in read(path):
+        if name == "COPY" and "--from=" not in value:
+            copied |= set(value.split()[:-1])
+    assert "*" in lines
+    assert {source.partition("/")[0] for source in copied} <= kept
+    assert all((ROOT / entry).exists() for entry in kept)
+
+
+@pytest.mark.parametrize("path", EVERY_DOCKERFILE, ids=lambda path: path.name)
+def test_who_runs_may_write_to_the_volume(path):
+    """A volume is made as the image has the folder: where it has none, root's."""
+    instructions = read(path)
+    volumes = {value for name, value in instructions if name == "VOLUME"}
+    users = {value for name, value in instructions if name == "USER"}
+    made = " ".join(value for name, value in instructions if name == "RUN")
+    for volume in volumes:
+        for user in users:
+            owned = f"chown {user} {volume}" in made
+            assert owned or re.search(rf"useradd [^&]*--uid {user} --home-dir {volume} --create-home", made)
 
 
 @pytest.mark.parametrize("name", NEVER_BUILT)
