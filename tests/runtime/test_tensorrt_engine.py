@@ -485,7 +485,7 @@ def test_what_does_not_fit(sum_engine, gpu, bundle, part, quick):
 
 
 def test_building(plug_in, bundle, cache):
-    gpu = SimulatedGpu()
+    gpu = SimulatedGpu(integrated=False)
     module = plug_in(gpu)
     steps = []
     options = BuildOptions(
@@ -724,11 +724,21 @@ def test_an_engine_of_another_system(gpu, bundle, monkeypatch):
 
 
 def test_engines_that_are_made_to_last(plug_in, bundle, part):
-    plug_in(SimulatedGpu(sm=89, name="A"))
+    plug_in(SimulatedGpu(sm=89, name="A", integrated=False))
     build_engine(bundle, "tensorrt", BuildOptions(hardware="ampere-plus", version_compatible=True))
-    plug_in(SimulatedGpu(sm=120, name="B"), "10.9.0")
-    with pytest.raises(EngineMismatchError, match="here is B"):
-        load(bundle)  # the simulated GPU is integrated, and that is what this level leaves out
+    plug_in(SimulatedGpu(sm=120, name="B", integrated=False), "10.9.0")
+    load(bundle).close()
+    for other in ({"sm": 120, "integrated": True}, {"sm": 75, "integrated": False}):
+        plug_in(SimulatedGpu(name="C", **other), "10.9.0")
+        with pytest.raises(EngineMismatchError, match="here is C") as caught:
+            load(bundle)
+        assert "--hardware" not in caught.value.remedy  # which would not run here either
+        with pytest.raises(EngineBuildError, match="would not run on C"):
+            build_engine(bundle, "tensorrt", BuildOptions(hardware="ampere-plus"))
+        load(bundle, rebuild=True).close()
+        load(bundle).close()
+        plug_in(SimulatedGpu(sm=89, name="A", integrated=False))
+        build_engine(bundle, "tensorrt", BuildOptions(hardware="ampere-plus", version_compatible=True))
     plug_in(SimulatedGpu(sm=89, name="A"), "10.9.0.1")
     build_engine(bundle, "tensorrt", BuildOptions(version_compatible=True))
     plug_in(SimulatedGpu(sm=89, name="A"), "10.13.0")

@@ -62,7 +62,7 @@ class SimulatedCudart:
             major=gpu.sm // 10,
             minor=gpu.sm % 10,
             totalGlobalMem=gpu.memory,
-            integrated=1,
+            integrated=int(self.gpu.integrated),
         )
         return self._do("cudaGetDeviceProperties", lambda: facts)
 

@@ -46,8 +46,18 @@ class Stream:
 class SimulatedGpu:
     """One GPU. ``lose`` and ``fail`` are for tests; ``leaks`` says what was not given back."""
 
-    def __init__(self, *, memory=1 << 28, name="Simulated Orin", sm=87, driver=12060, can_capture=True):
+    def __init__(
+        self,
+        *,
+        memory=1 << 28,
+        name="Simulated Orin",
+        sm=87,
+        driver=12060,
+        integrated=True,
+        can_capture=True,
+    ):
         self.name, self.sm, self.driver, self.memory = name, sm, driver, memory
+        self.integrated = integrated
         self.can_capture = can_capture
         """Whether TensorRT's work can be captured; some loops cannot."""
         self.calls = Counter()

@@ -65,7 +65,8 @@ class SimulatedPyCuda:
                 return gpu.memory
 
             def get_attribute(self, attribute):
-                return attribute
+                assert attribute == SimulatedPyCuda.device_attribute.INTEGRATED
+                return int(gpu.integrated)
 
             def retain_primary_context(self):
                 return module._do("retain", lambda: SimpleNamespace(push=module._push))

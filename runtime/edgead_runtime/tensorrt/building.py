@@ -25,7 +25,14 @@ from edgead_runtime.tensorrt.logging import Progress, ignore_progress
 from edgead_runtime.tensorrt.options import BuildOptions
 from edgead_runtime.tensorrt.parity import check_reference, gate_pictures, require_passed
 from edgead_runtime.tensorrt.places import FOLDER, folder_to_build_into, only_builder, own_folder
-from edgead_runtime.tensorrt.record import SCHEMA_VERSION, EngineRecord, Gpu, GraphName, this_platform
+from edgead_runtime.tensorrt.record import (
+    SCHEMA_VERSION,
+    EngineRecord,
+    Gpu,
+    GraphName,
+    refuses_hardware,
+    this_platform,
+)
 from edgead_runtime.tensorrt.store import Wanted, open_encoder, rebuild_command, write_engine
 
 
@@ -64,13 +71,18 @@ def check_can_build(
     """TensorRT, and the GPU where one is needed.
 
     Raises:
-        EngineBuildError: The options contradict themselves.
+        EngineBuildError: The options contradict themselves or the GPU.
         EngineUnavailableError: TensorRT or the GPU is not there.
     """
     kind = FLAVOURS[flavour]
     check_options(kind, options)
     # The device first: without a driver TensorRT's own first call may end the process.
     here = None if kind.ahead_of_time else open_device().facts()
+    if here is not None and refuses_hardware(options.hardware, here):
+        raise EngineBuildError(
+            f"an engine for all GPUs from Ampere on would not run on {here.name}, a Jetson or an older one",
+            "Leave out --hardware, or build it on another GPU.",
+        )
     return kind, load(kind), here
 
 

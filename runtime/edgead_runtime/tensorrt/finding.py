@@ -13,7 +13,7 @@ from edgead_runtime.tensorrt.failures import failed_here
 from edgead_runtime.tensorrt.options import BuildOptions
 from edgead_runtime.tensorrt.places import folders_of, own_folder
 from edgead_runtime.tensorrt.record import EngineRecord, decode_record
-from edgead_runtime.tensorrt.store import Wanted, identify, plan_path, rebuild_command
+from edgead_runtime.tensorrt.store import Wanted, identify, options_for, plan_path, rebuild_command
 
 
 class EngineMissingError(EngineUnavailableError):
@@ -86,7 +86,8 @@ def find_engine(
     if nearest is not None and not isinstance(nearest, ForAnotherError):
         raise nearest
     options = options_of_earlier(source, flavour, wanted) if nearest is None else nearest.options
-    failed = failed_here(source, flavour.name, digest, tensorrt, here, options)
+    tried = None if options is None else options_for(options, flavour, here)
+    failed = failed_here(source, flavour.name, digest, tensorrt, here, tried)
     if failed is not None:
         path, record = failed
         raise _failed(f"the engine that was built here on {record.created}", path, record, again)

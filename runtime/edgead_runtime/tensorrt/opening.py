@@ -6,8 +6,6 @@ import logging
 import os
 from collections.abc import Callable
 
-import msgspec
-
 from edgead_runtime.engines.protocol import EngineOptions
 from edgead_runtime.errors import BundleError, GpuError
 from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, load
@@ -15,10 +13,9 @@ from edgead_runtime.tensorrt.building import build_engine
 from edgead_runtime.tensorrt.device import DeviceFacts, open_device
 from edgead_runtime.tensorrt.engine import TensorRtEngine
 from edgead_runtime.tensorrt.finding import EngineMissingError, ForAnotherError, find_engine
-from edgead_runtime.tensorrt.options import BuildOptions
 from edgead_runtime.tensorrt.places import folder_to_build_into, only_builder
 from edgead_runtime.tensorrt.record import EngineRecord
-from edgead_runtime.tensorrt.store import identify, rebuild_command
+from edgead_runtime.tensorrt.store import identify, options_for, rebuild_command
 
 REBUILD = "EDGEAD_REBUILD"
 """Environment variable: 1 allows what ``rebuild=True`` allows."""
@@ -92,9 +89,7 @@ def _build(
     why: EngineMissingError | ForAnotherError,
 ) -> None:
     wanted = identify(model, source)
-    how = why.options or BuildOptions()
-    if flavour.ahead_of_time:
-        how = msgspec.structs.replace(how, sm=tuple(sorted({*how.sm, here.sm})))
+    how = options_for(why.options, flavour, here)
     log.warning("%s. It is built now, which takes minutes.", why.problem)
     built = build_engine(
         source,

@@ -9,7 +9,7 @@ import msgspec
 
 from edgead_runtime.errors import BundleError
 from edgead_runtime.tensorrt.device import DeviceFacts
-from edgead_runtime.tensorrt.options import BuildOptions
+from edgead_runtime.tensorrt.options import BuildOptions, Hardware
 
 SCHEMA_VERSION = 1
 GraphName = Literal["encoder", "frame", "search"]
@@ -105,11 +105,16 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def _gpu_fits(self, built_on: Gpu, here: DeviceFacts) -> bool:
         if self.options.hardware == "ampere-plus":
-            return here.sm >= _AMPERE and not here.integrated
+            return not refuses_hardware("ampere-plus", here)
         if self.options.hardware == "same-capability":
             return here.sm == built_on.sm
         # TensorRT lets another model of the same generation pass; its kernels were chosen for this one.
         return (here.name, here.sm) == (built_on.name, built_on.sm)
+
+
+def refuses_hardware(hardware: Hardware, here: DeviceFacts) -> bool:
+    """Whether an engine that is built so could not run on this GPU."""
+    return hardware == "ampere-plus" and (here.sm < _AMPERE or here.integrated)
 
 
 def this_platform() -> str:

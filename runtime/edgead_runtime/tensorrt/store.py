@@ -21,7 +21,7 @@ from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.tensorrt.api import Flavour
 from edgead_runtime.tensorrt.device import DeviceFacts
 from edgead_runtime.tensorrt.options import BuildOptions
-from edgead_runtime.tensorrt.record import EngineRecord, GraphName, encode_record
+from edgead_runtime.tensorrt.record import EngineRecord, GraphName, encode_record, refuses_hardware
 
 _HASH_LETTERS = 16
 
@@ -34,6 +34,22 @@ def engine_name(flavour: str, onnx_sha256: str) -> str:
 def plan_path(folder: Path, flavour: str, onnx_sha256: str) -> Path:
     """The plan; its JSON has the same name with another ending."""
     return folder / f"{engine_name(flavour, onnx_sha256)}.plan"
+
+
+def options_for(options: BuildOptions | None, flavour: Flavour, here: DeviceFacts) -> BuildOptions:
+    """The options of an earlier engine, as far as they go with the GPU that is here.
+
+    Args:
+        options: ``None``: there was none.
+        flavour: Which TensorRT.
+        here: The GPU; one that is built ahead of time has to be told of it.
+    """
+    options = options or BuildOptions()
+    if flavour.ahead_of_time:
+        return msgspec.structs.replace(options, sm=tuple(sorted({*options.sm, here.sm})))
+    if refuses_hardware(options.hardware, here):
+        return msgspec.structs.replace(options, hardware="this")
+    return options
 
 
 def rebuild_command(
@@ -49,12 +65,10 @@ def rebuild_command(
         source: The encoder bundle.
         flavour: Which TensorRT.
         options: Of the engine that is to be replaced.
-        here: The GPU; one that is built ahead of time has to be told of it.
+        here: The GPU.
         wanted: Which graph.
     """
-    options = options or BuildOptions()
-    if here is not None and flavour.ahead_of_time:
-        options = msgspec.structs.replace(options, sm=tuple(sorted({*options.sm, here.sm})))
+    options = options_for(options, flavour, here) if here is not None else options or BuildOptions()
     place = shlex.quote(source or "ENCODER")
     command = f"edgead-runtime build {place} --engine {flavour.name} {options.arguments()}".strip()
     return f"{command} {(wanted or Wanted()).arguments()}".strip()
