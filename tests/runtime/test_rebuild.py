@@ -256,6 +256,17 @@ def test_one_that_fits_in_the_cache_is_not_hidden_by_one_beside_the_encoder(plug
     assert not builds
 
 
+def test_machines_that_share_a_folder_do_not_build_in_turns(plug_in, bundle, monkeypatch, tmp_path, builds):
+    """Each has a cache of its own."""
+    machines = {"Simulated Orin": tmp_path / "one", "Another Orin": tmp_path / "other"}
+    for _ in range(3):
+        for name, cache in machines.items():
+            plug_in(SimulatedGpu(name=name))
+            monkeypatch.setenv("EDGEAD_CACHE", str(cache))
+            load(bundle, rebuild=True).close()
+    assert len(builds) == 2
+
+
 def test_of_several_that_do_not_fit_the_nearest_is_named(plug_in, bundle):
     plug_in(SimulatedGpu(), "10.7.0")
     build_engine(bundle, "tensorrt", into_cache=True)

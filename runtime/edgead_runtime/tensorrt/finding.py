@@ -38,12 +38,16 @@ class ForAnotherError(EngineMismatchError):
         remedy: What to type.
         options: How it was built.
         differences: How many things are not what is here.
+        elsewhere: It may be right on another machine, which shares the folder.
     """
 
-    def __init__(self, problem: str, remedy: str, options: BuildOptions | None, differences: int = 1) -> None:
+    def __init__(
+        self, problem: str, remedy: str, options: BuildOptions, differences: int, *, elsewhere: bool
+    ) -> None:
         super().__init__(problem, remedy)
         self.options = options
         self.differences = differences
+        self.elsewhere = elsewhere
 
 
 class FailedGateError(EngineMismatchError):
@@ -127,6 +131,7 @@ def _usable(
             f"Build it again: {again(record.options)}",
             record.options,
             len(problems),
+            elsewhere=record.is_of_another_machine(here),
         )
     if record.parity is not None and not record.parity.passed:
         raise _failed(str(path), beside, record, again)

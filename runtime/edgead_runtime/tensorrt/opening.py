@@ -52,10 +52,12 @@ def open_engine(model: bytes, options: EngineOptions, flavour_name: str) -> Tens
 
     try:
         plan, record = find()
-    except (EngineMissingError, ForAnotherError):
+    except (EngineMissingError, ForAnotherError) as error:
         if options.bundle is None or not (options.rebuild or os.environ.get(REBUILD) == "1"):
             raise
-        plan, record = _find_or_build(model, options.bundle, flavour, here, find)
+        # What may be right on a machine that shares the folder stays, or the two would build in turns.
+        into_cache = isinstance(error, ForAnotherError) and error.elsewhere
+        plan, record = _find_or_build(model, options.bundle, flavour, here, find, into_cache=into_cache)
     try:
         return TensorRtEngine(trt, flavour, device, plan, record)
     except GpuError:
@@ -65,10 +67,16 @@ def open_engine(model: bytes, options: EngineOptions, flavour_name: str) -> Tens
 
 
 def _find_or_build(
-    model: bytes, source: str, flavour: Flavour, here: DeviceFacts, find: Callable[[], Found]
+    model: bytes,
+    source: str,
+    flavour: Flavour,
+    here: DeviceFacts,
+    find: Callable[[], Found],
+    *,
+    into_cache: bool,
 ) -> Found:
     """Build an engine, unless another process was doing so and has one by now."""
-    folder = folder_to_build_into(source)
+    folder = folder_to_build_into(source, into_cache=into_cache)
 
     def waiting() -> None:
         log.warning("Another process is building an engine in %s. Waiting for that.", folder)
@@ -77,7 +85,7 @@ def _find_or_build(
         try:
             return find()
         except (EngineMissingError, ForAnotherError) as error:
-            _build(model, source, flavour, here, error)
+            _build(model, source, flavour, here, error, into_cache=into_cache)
         return find()
 
 
@@ -87,6 +95,8 @@ def _build(
     flavour: Flavour,
     here: DeviceFacts,
     why: EngineMissingError | ForAnotherError,
+    *,
+    into_cache: bool,
 ) -> None:
     wanted = identify(model, source)
     how = options_for(why.options, flavour, here)
@@ -98,6 +108,7 @@ def _build(
         graph=wanted.graph,
         precision=wanted.precision,
         neighbours=wanted.neighbours,
+        into_cache=into_cache,
     )
     log.warning("%s", " ".join(built.lines()))
 

@@ -103,6 +103,12 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
             )
         return found
 
+    def is_of_another_machine(self, here: DeviceFacts) -> bool:
+        """Whether it may well be right where it was built: there is another GPU or system here."""
+        if self.platform and self.platform != this_platform():
+            return True
+        return self.gpu is not None and not self._gpu_fits(self.gpu, here)
+
     def _gpu_fits(self, built_on: Gpu, here: DeviceFacts) -> bool:
         if self.options.hardware == "ampere-plus":
             return not refuses_hardware("ampere-plus", here)
