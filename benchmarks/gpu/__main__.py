@@ -136,6 +136,7 @@ def _parts(job: Job) -> dict[str, Callable[[], Any]]:
 
 def _job(chosen: argparse.Namespace, bundle: EncoderBundle, scratch: Path, here: DeviceFacts | None) -> Job:
     quick: bool = chosen.quick
+    warm = chosen.warm_seconds if chosen.warm_seconds is not None else (2.0 if quick else 10.0)
     return Job(
         scratch=scratch,
         folder=working_copy(bundle, scratch / "bundle"),
@@ -147,7 +148,7 @@ def _job(chosen: argparse.Namespace, bundle: EncoderBundle, scratch: Path, here:
         batches=tuple(chosen.batches or ((1, 4) if quick else (1, 2, 4, 8, 16))),
         frames=frames_of(chosen.frames, chosen.side),
         weights=chosen.weights,
-        amount=Amount(chosen.turns or (5 if quick else 40), warm_seconds=chosen.warm_seconds),
+        amount=Amount(chosen.turns or (5 if quick else 40), warm_seconds=warm),
     )
 
 
@@ -217,8 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--warm-seconds",
         type=float,
-        default=10.0,
-        help="at most for each way, until its times stand still",
+        help="at most for each way, until its times stand still; by default 10",
     )
     parser.add_argument("--frames", type=_positive, default=8, help="different ones")
     parser.add_argument("--side", type=_positive, default=SIDE, help="of a frame, in pixels")

@@ -33,21 +33,24 @@ class TorchFrames:
     Args:
         encoder: The exporter's ``PatchEncoder``, without attention as an output.
         manifest: Of the bundle that it is the original of.
-        device: ``cuda`` in float16, or ``cpu`` in float32.
+        device: Where it runs.
+        precision: ``fp16`` or ``fp32``; by default the device's of :data:`PRECISION`.
     """
 
-    def __init__(self, encoder: Any, manifest: EncoderManifest, device: Device) -> None:
+    def __init__(
+        self, encoder: Any, manifest: EncoderManifest, device: Device, precision: str | None = None
+    ) -> None:
         import torch
 
         self._torch, self._device, self._manifest = torch, device, manifest
-        self._type = torch.float16 if device == "cuda" else torch.float32
+        self._type = torch.float16 if (precision or PRECISION[device]) == "fp16" else torch.float32
         self._encoder = encoder.eval().to(device, self._type)
         rule = manifest.preprocess
         shape = (1, 3, 1, 1)
         self._mean, self._std = (
             torch.tensor(values, device=device).view(shape) for values in (rule.mean, rule.std)
         )
-        self.name = f"torch/{device}/{PRECISION[device]}"
+        self.name = f"torch/{device}/{precision or PRECISION[device]}"
         self.own_weights: bool = encoder.own_weights
         """Whether they are the bundle's; without them its numbers mean nothing, and its speed is the same."""
 

@@ -64,6 +64,24 @@ def test_torch_gives_what_onnx_runtime_gives(exported):
     assert attention is None  # closed
 
 
+def test_half_precision_runs_from_end_to_end(exported):
+    """What runs on a GPU, on the processor: every buffer has the type of what it meets."""
+    folder, weights = exported
+    bundle = EncoderBundle.open(folder)
+    manifest = sdpa.without_attention(bundle).manifest
+    frame = frames_of(1, 120)[0]
+    with sdpa.torch_frames(bundle, "cpu", weights) as encoder:
+        right = encoder.encode(frame, layers="all").layers
+        module = sdpa.sdpa_encoder(manifest, weights)
+        encoder._engine = sdpa.TorchFrames(module, manifest, "cpu", "fp16")
+        assert encoder.engine_name == "torch/cpu/fp16"
+        found = encoder.encode(frame, layers="all").layers
+        for layer, exact in zip(found, right, strict=True):
+            assert layer.dtype == np.float32
+            assert not np.array_equal(layer, exact)
+            assert layer == pytest.approx(exact, rel=0.02, abs=0.02)
+
+
 def test_it_is_torchs_own_attention_that_runs(exported, monkeypatch):
     import torch
 

@@ -4,17 +4,21 @@ import gc
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from edgead_runtime.doctor import machine
-from edgead_runtime.errors import GpuError
+from edgead_runtime.errors import EngineUnavailableError, GpuError
 from simulated_gpu import tensorrt as simulated
 
 from benchmarks.gpu import __main__ as benchmark
 from benchmarks.gpu import clocks
+from benchmarks.gpu.provider import CPU, CUDA, ProviderSession
 from benchmarks.gpu.turns import Amount, Way, rows_of, take_turns, warm_up
 
 WAYS = [Way("one", "fp32", "encoder"), Way("other", "fp16", "encoder")]
@@ -101,7 +105,7 @@ def test_everything_is_built_judged_and_timed(gpu, bundle, tmp_path, capsys):
     for row in kept["frames"]:
         if "p50_ms" in row:
             assert row["error"] < 1e-4
-            assert 0 < row["resize_ms"] < row["p99_ms"]
+            assert row["resize_ms"] > 0
             assert (row["runs"], row["patches"], row["blocks"]) == (10, 64 * row["good"], row["good"])
     assert times(kept["batches"]) == {
         (f"tensorrt, {precision}, encoder", None, None, batch)
@@ -222,6 +226,27 @@ def test_what_cannot_be_measured_is_said_in_a_line(plug_in, bundle, capsys, word
     assert "does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_would_run_elsewhere_is_refused(mini_bundle, monkeypatch):
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    model = (mini_bundle / "encoder.onnx").read_bytes()
+    with pytest.raises(EngineUnavailableError, match=r"asked for CUDA.*, onnxruntime would run on CPU"):
+        ProviderSession(model, CUDA)
+
+
+def test_it_needs_no_more_than_the_runtime_and_a_checkout():
+    code = "import sys; sys.modules.update(dict.fromkeys(['torch', 'edgead_export', 'typer', 'rich'])); "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "import benchmarks.gpu.__main__"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
 # -- turns -------------------------------------------------------------------------------------------------
 
 
@@ -273,11 +298,19 @@ def write_nvidia_smi(folder, *lines, reasons="clocks_event_reasons", during=""):
     program.write_text(
         "#!/bin/sh\n"
         f'case "$*" in *{reasons}.active*) ;; *) echo "Field is not a valid field to query."; exit 2;; esac\n'
-        f'case "$*" in *--loop=1*) echo "{during}"; while :; do sleep 0.2; done;; esac\n'
+        f'case "$*" in *--loop=1*) echo "{during}"; : > "$0.looped"; while :; do sleep 0.2; done;; esac\n'
         + "".join(f'echo "{line}"\n' for line in lines)
     )
     program.chmod(0o755)
+    program.with_suffix(".looped").unlink(missing_ok=True)
     os.environ["PATH"] = f"{folder}:/usr/bin:/bin"
+
+
+def wait_for_the_loop(folder):
+    end = time.monotonic() + 30
+    while not (folder / "nvidia-smi.looped").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_the_gpu_says_what_slowed_it_down(tmp_path, monkeypatch):
@@ -286,7 +319,7 @@ def test_the_gpu_says_what_slowed_it_down(tmp_path, monkeypatch):
     for reasons in ("clocks_event_reasons", "clocks_throttle_reasons"):
         write_nvidia_smi(tmp_path / "bin", idle, reasons=reasons, during=busy)
         with clocks.watched("NVIDIA X") as found:
-            time.sleep(0.5)
+            wait_for_the_loop(tmp_path / "bin")
         summary = found.summary()
         assert summary["slowed_by"] == ["the limit of its power", "its temperature (software)"]
         assert summary["during"] == {
@@ -304,7 +337,7 @@ def test_a_gpu_that_says_little(tmp_path):
     line = LINE.format(index=0, name="Orin", memory="[N/A]", power="[N/A]", slowed="[N/A]")
     write_nvidia_smi(tmp_path / "bin", line, during=line)
     with clocks.watched("Orin") as found:
-        time.sleep(0.5)
+        wait_for_the_loop(tmp_path / "bin")
     assert found.summary()["slowed_by"] is None
     assert "power_w" not in found.summary()["during"]
 
