@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,29 @@ def test_a_graph_of_something_that_changed(gpu):
     gpu.launch(graph, stream)
     with pytest.raises(Misuse, match="captured before something it relies on changed"):
         gpu.synchronize(stream)
+
+
+def test_events_keep_the_time_at_which_the_gpu_came_to_them(gpu):
+    stream, first, last = gpu.new_stream(), gpu.new_event(), gpu.new_event()
+    gpu.record(first, stream)
+    gpu.put(stream, Work("a nap", [], [], lambda: time.sleep(0.02)))
+    gpu.record(last, stream)
+    with pytest.raises(Refused, match="NotReady"):
+        gpu.elapsed_ms(first, last)
+    gpu.synchronize(stream)
+    assert gpu.elapsed_ms(first, last) >= 20
+    gpu.record(last, stream)
+    with pytest.raises(Refused, match="NotReady"):
+        gpu.elapsed_ms(first, last)
+    gpu.begin_capture(stream)
+    with pytest.raises(Misuse, match="keeps time in a capture"):
+        gpu.record(first, stream)
+    assert gpu.leaks() == ["1 streams", "2 events"]
+    gpu.end_event(first)
+    with pytest.raises(Misuse, match="given back twice"):
+        gpu.end_event(first)
+    with pytest.raises(Misuse, match="no event"):
+        gpu.record(first, stream)
 
 
 def test_leaks_are_named(gpu):
@@ -215,6 +239,10 @@ def test_every_call_of_ours_is_one_that_cuda_bindings_takes():
         "end_capture": (16,),
         "launch": (16, 16),
         "end_graph": (16,),
+        "new_event": (),
+        "end_event": (16,),
+        "record": (16, 16),
+        "elapsed_ms": (16, 16),
     }
     methods = {
         name for name, value in vars(DeviceMemory).items() if inspect.isfunction(value) and name[0] != "_"

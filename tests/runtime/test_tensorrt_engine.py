@@ -439,6 +439,38 @@ def test_arrays_that_are_on_the_gpu_are_not_copied(sum_engine, gpu):
         sum_engine.run({"left": LEFT, "right": OnGpu(gpu, RIGHT.astype(np.float64))})
 
 
+def test_time_on_the_gpus_own_clock(sum_engine, gpu):
+    feeds = {name: sum_engine.upload(array) for name, array in (("left", LEFT), ("right", RIGHT))}
+    copied, launched = gpu.bytes_up.copy(), gpu.launches
+    assert all(sum_engine.time_run(feeds) >= 0 for _ in range(4))
+    assert gpu.launches - launched == 3  # all but the first
+    assert gpu.bytes_up == copied
+    assert sum_engine.time_run({**feeds, "left": LEFT}, ["total"]) >= 0
+    assert gpu.bytes_up[True] - copied[True] == LEFT.nbytes
+    gpu.fail("cudaEventElapsedTime", "cudaErrorInvalidValue")
+    with pytest.raises(GpuError, match="cudaEventElapsedTime"):
+        sum_engine.time_run(feeds)
+    assert not any("events" in left for left in gpu.leaks())
+    assert sum_engine.time_run(feeds) >= 0
+    gpu.lose()
+    with pytest.raises(GpuLostError):
+        sum_engine.time_run(feeds)
+
+
+def test_time_on_the_gpus_own_clock_through_pycuda(plug_in, bundle):
+    from edgead_runtime.tensorrt.opening import open_engine
+
+    gpu = SimulatedGpu()
+    plug_in(gpu, through="pycuda")
+    build_engine(bundle, "tensorrt", graph="encoder")
+    model = EncoderBundle.open(bundle).read_model()
+    picture = np.zeros((1, 3, 112, 112), np.float32)
+    options = EngineOptions(device="cuda", bundle=str(bundle))
+    with open_engine(model, options, "tensorrt") as engine:
+        assert all(engine.time_run({"image": picture}, ["patch_features_1"]) >= 0 for _ in range(3))
+    assert_nothing_left(gpu)
+
+
 def test_what_was_uploaded_belongs_to_the_caller(sum_engine):
     one, other = sum_engine.upload(RIGHT), sum_engine.upload(np.array([0, 0, 0, 1], np.float32))
     for _ in range(4):
@@ -851,29 +883,3 @@ def test_an_unknown_operator_is_named(gpu, bundle, tmp_path):
     model = onnx.helper.make_model(graph).SerializeToString()
     with pytest.raises(EngineBuildError, match=r"Det 'determinant': Unsupported operator\. "):
         build_plan(__import__("tensorrt"), FLAVOURS["tensorrt"], model, BuildOptions())
-
-
-# -- the benchmark -----------------------------------------------------------------------------------------
-
-
-def test_the_benchmark_for_whoever_has_a_gpu(gpu, bundle, monkeypatch, tmp_path):
-    from edgead_runtime.doctor import machine
-
-    from benchmarks import common
-    from benchmarks import gpu as benchmark
-
-    monkeypatch.setattr(machine, "probe_all", list)
-    monkeypatch.setattr(common, "OUT", tmp_path / "out")
-    monkeypatch.setattr(benchmark, "SIDE", 160)
-    benchmark.main([str(bundle), "--blocks", "2", "4", "--turns", "1", "--frames", "2"])
-    kept = json.loads((tmp_path / "out/gpu.json").read_text())
-    assert kept["doctor"]["machine"]["gpu"]["name"] == "Simulated Orin"
-    assert [entry["record"]["parity"]["passed"] for entry in kept["engines"]] == [True, True]
-    rows = {(row["way"], row["blocks"]): row for row in kept["rows"]}
-    assert len(rows) == 2 * len(benchmark.WAYS)
-    for blocks in (2, 4):
-        for way in ("tensorrt, frame graph", "tensorrt, stages"):
-            assert rows[way, blocks]["error"] < 1e-4
-            assert rows[way, blocks]["p50_ms"] > 0
-    assert "no CUDAExecutionProvider" in rows["onnxruntime on cuda, frame graph", 2]["left_out"]
-    assert "tensorrt, stages" in (tmp_path / "out/gpu.md").read_text()

@@ -12,6 +12,7 @@ _ERRORS = {
     "cudaErrorNoDevice": 100,
     "cudaErrorInvalidValue": 1,
     "cudaErrorECCUncorrectable": 214,
+    "cudaErrorNotReady": 600,
     "cudaErrorIllegalAddress": 700,
     "cudaErrorLaunchFailure": 719,
     "cudaErrorStreamCaptureInvalidated": 901,
@@ -120,6 +121,18 @@ class SimulatedCudart:
 
     def cudaGraphExecDestroy(self, graphExec):
         return self._do("cudaGraphExecDestroy", self.gpu.end_graph, graphExec, values=0)
+
+    def cudaEventCreate(self):
+        return self._do("cudaEventCreate", self.gpu.new_event)
+
+    def cudaEventDestroy(self, event):
+        return self._do("cudaEventDestroy", self.gpu.end_event, event, values=0)
+
+    def cudaEventRecord(self, event, stream):
+        return self._do("cudaEventRecord", self.gpu.record, event, stream, values=0)
+
+    def cudaEventElapsedTime(self, start, end):
+        return self._do("cudaEventElapsedTime", self.gpu.elapsed_ms, start, end)
 
     def cudaGetLastError(self):
         return (self.cudaError_t.cudaSuccess,)

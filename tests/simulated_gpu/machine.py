@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -69,6 +70,8 @@ class SimulatedGpu:
         self._pinned: dict[int, np.ndarray] = {}
         self._streams: dict[int, Stream] = {}
         self._graphs: dict[int, list[Work]] = {}
+        self._events: dict[int, float | None] = {}
+        """When the GPU came to each; ``None``: not since it was last put into a stream."""
         self._next = _FIRST_ADDRESS
         self._numbers = iter(range(16, 1 << 30))
         """Of streams and graphs. The first few are CUDA's default streams, in which nothing is ever left."""
@@ -98,6 +101,7 @@ class SimulatedGpu:
                 "pinned buffers": len(self._pinned),
                 "streams": len(self._streams),
                 "graphs": len(self._graphs),
+                "events": len(self._events),
             }.items()
             if count
         ]
@@ -306,6 +310,39 @@ class SimulatedGpu:
             self.launches += 1
             for work in self._graphs[graph]:
                 self.put(number, work)
+
+    def new_event(self):
+        with self._lock:
+            number = next(self._numbers)
+            self._events[number] = None
+            return number
+
+    def end_event(self, event):
+        with self._lock:
+            if event not in self._events:
+                raise Misuse("an event was given back twice")
+            del self._events[event]
+
+    def record(self, event, number):
+        with self._lock:
+            if event not in self._events:
+                raise Misuse(f"there is no event {event}")
+            if self.is_capturing(number):
+                raise Misuse("an event that keeps time in a capture")
+            self._events[event] = None
+
+            def do():
+                if event in self._events:  # CUDA lets one go that is still to come
+                    self._events[event] = time.perf_counter()
+
+            self.put(number, Work("an event", [], [], do))
+
+    def elapsed_ms(self, first, last):
+        with self._lock:
+            times = [self._events.get(event) for event in (first, last)]
+            if None in times:
+                raise Refused("cudaErrorNotReady")
+            return (times[1] - times[0]) * 1e3
 
     def _forbid_in_capture(self, call):
         for stream in self._streams.values():

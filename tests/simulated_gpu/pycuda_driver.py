@@ -81,12 +81,25 @@ class SimulatedPyCuda:
             def __del__(self):
                 gpu.end_stream(self.handle)
 
+        class Event:
+            def __init__(self):
+                self._number = module._do("event", gpu.new_event)
+
+            def record(self, stream):
+                module._do("record", gpu.record, self._number, stream.handle)
+
+            def time_till(self, event):
+                return module._do("elapsed", gpu.elapsed_ms, self._number, event._number)
+
+            def __del__(self):
+                gpu.end_event(self._number)
+
         class Context:
             @staticmethod
             def synchronize():
                 module._do("synchronize", gpu._finish)
 
-        self.Device, self.Stream, self.Context = Device, Stream, Context
+        self.Device, self.Stream, self.Context, self.Event = Device, Stream, Context, Event
 
     def _push(self):
         self.pushed += 1

@@ -139,3 +139,19 @@ class CudaBindings:
     def end_graph(self, graph: int) -> None:
         """Give it back."""
         self._call("cudaGraphExecDestroy", graph)
+
+    def new_event(self) -> int:
+        """A mark with a time."""
+        return int(self._call("cudaEventCreate"))
+
+    def end_event(self, event: int) -> None:
+        """Give it back."""
+        self._call("cudaEventDestroy", event)
+
+    def record(self, event: int, stream: int) -> None:
+        """Queue the mark."""
+        self._call("cudaEventRecord", event, stream)
+
+    def elapsed_ms(self, first: int, last: int) -> float:
+        """Milliseconds between two marks."""
+        return float(self._call("cudaEventElapsedTime", first, last))

@@ -95,6 +95,18 @@ class DeviceMemory(Protocol):
     def end_graph(self, graph: int) -> None:
         """Give it back."""
 
+    def new_event(self) -> int:
+        """A mark that keeps the time at which a stream came to it."""
+
+    def end_event(self, event: int) -> None:
+        """Give it back."""
+
+    def record(self, event: int, stream: int) -> None:
+        """Queue the mark. Not while the stream is captured: a mark in a graph keeps no time."""
+
+    def elapsed_ms(self, first: int, last: int) -> float:
+        """Milliseconds on the GPU's clock between two marks whose streams have been waited for."""
+
 
 LOST = frozenset(
     {

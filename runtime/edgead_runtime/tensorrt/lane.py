@@ -19,6 +19,7 @@ from edgead_runtime.errors import GpuError, GpuLostError
 from edgead_runtime.tensorrt.api import IExecutionContext
 from edgead_runtime.tensorrt.arena import Arena, DeviceArray, DeviceBuffer
 from edgead_runtime.tensorrt.device import Bytes, HostArray
+from edgead_runtime.tensorrt.stream_clock import StreamClock
 
 _MOST_GRAPHS = 8
 _MOST_SEEN = 4 * _MOST_GRAPHS
@@ -71,9 +72,17 @@ class Lane:
         return all(self._shapes.get(name) == tuple(fed.shape) for name, fed in feeds.items())
 
     def run(
-        self, feeds: Mapping[str, HostArray | DeviceArray], wanted: Sequence[str]
+        self,
+        feeds: Mapping[str, HostArray | DeviceArray],
+        wanted: Sequence[str],
+        clock: StreamClock | None = None,
     ) -> dict[str, HostArray]:
         """Run once. ``feeds`` have been checked.
+
+        Args:
+            feeds: Every input.
+            wanted: Outputs that are to come back.
+            clock: Takes the time between the first copy up and the last copy down.
 
         Raises:
             GpuError: A call failed.
@@ -112,6 +121,8 @@ class Lane:
         # None is dropped for another: where there are more keys than graphs, that would capture in every run.
         if captured is None and self._captures and key in self._seen and len(self._graphs) < _MOST_GRAPHS:
             captured = self._capture(key, queue, shapes)
+        if clock is not None:
+            clock.start(self._stream)
         if captured is not None:
             self._device.launch(captured.graph, self._stream)
         else:
@@ -119,6 +130,8 @@ class Lane:
             queue()
             if len(self._seen) < _MOST_SEEN:
                 self._seen.add(key)
+        if clock is not None:
+            clock.stop(self._stream)
         self._device.wait(self._stream)
         return {
             name: self._staged(name, sizes[name]).view(self._tensors[name].dtype).reshape(shapes[name]).copy()

@@ -7,6 +7,7 @@ queued anew, as it is where TensorRT cannot be captured. That costs processor ti
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import Any
 
@@ -27,6 +28,8 @@ class PyCuda:
         self._allocations: dict[int, Any] = {}
         self._pinned: dict[int, Any] = {}
         self._streams: dict[int, Any] = {}
+        self._events: dict[int, Any] = {}
+        self._numbers = itertools.count(1)  # pycuda does not say an event's own
 
     @classmethod
     def open(cls, driver: Any) -> PyCuda:
@@ -151,3 +154,21 @@ class PyCuda:
 
     def end_graph(self, graph: int) -> None:
         """There is none."""
+
+    def new_event(self) -> int:
+        """A mark with a time."""
+        event = next(self._numbers)
+        self._events[event] = self._call("cuEventCreate", self._cuda.Event)
+        return event
+
+    def end_event(self, event: int) -> None:
+        """Give it back; pycuda does so when nobody holds it."""
+        self._events.pop(event, None)
+
+    def record(self, event: int, stream: int) -> None:
+        """Queue the mark."""
+        self._call("cuEventRecord", self._events[event].record, self._streams[stream])
+
+    def elapsed_ms(self, first: int, last: int) -> float:
+        """Milliseconds between two marks."""
+        return float(self._call("cuEventElapsedTime", self._events[first].time_till, self._events[last]))
