@@ -12,6 +12,7 @@ from edgead_runtime.streaming.clock import Clock
 from edgead_runtime.streaming.frames import CameraFrame
 from edgead_runtime.streaming.mailbox import Mailbox
 from edgead_runtime.streaming.shaping import Stillness, cropped
+from edgead_runtime.streaming.shown import without_secrets
 from edgead_runtime.streaming.sources.base import EndOfSourceError, Grab, Session, Source
 from edgead_runtime.streaming.triggers import Trigger
 
@@ -98,7 +99,7 @@ class Capture:
 
     @property
     def troubles(self) -> dict[str, str]:
-        """What is wrong now, kind -> in words: ``lost``, ``stalled``, ``frozen``, ``triggers missed``."""
+        """What is wrong now, kind -> in words; docs/loop.md has the kinds."""
         with self._lock:
             return dict(self._troubles)
 
@@ -112,8 +113,10 @@ class Capture:
 
     def watch(self) -> None:
         """Notice a source that hangs, and open a live one anew; called by the loop every so often."""
-        if self.trigger is not None and self.trigger.missed:
-            self.set_trouble("triggers missed", f"{self.trigger.missed} parts came faster than frames")
+        if self.trigger is not None:
+            self.set_trouble("trigger lost", self.trigger.problem or None)
+            if self.trigger.missed:
+                self.set_trouble("triggers missed", f"{self.trigger.missed} parts came faster than frames")
         since = self._reader.busy_since
         source = self.source
         if since is None or (source.paces_itself and not source.live):
@@ -186,7 +189,7 @@ class _Reader(threading.Thread):
         except (EndOfSourceError, SourceError):
             raise
         except Exception as error:  # a driver's own exception must not end the thread unseen
-            problem = f"{source.label} raised {type(error).__name__}: {error}"
+            problem = f"{source.label} raised {type(error).__name__}: {without_secrets(str(error))}"
             lost = SourceLostError(problem, "See what its driver says; it is tried again.")
             if not source.live:
                 raise SourceError(problem, "Mend what gives the frames.") from error

@@ -4,9 +4,12 @@ Topics, below a prefix (``edgead``):
 
 - ``PREFIX/status``: ``online``, and ``offline`` as the last will. Retained.
 - ``PREFIX/CAMERA/alarm``: ``ON`` while an event is open, else ``OFF``. Retained.
-- ``PREFIX/CAMERA/KIND``: each message as JSON; kinds are ``event``, ``trouble`` and ``drift``.
+- ``PREFIX/CAMERA/KIND``: each message as JSON; kinds are ``event``, ``trouble``, ``drift``, ``learned`` and
+  ``unlearned``.
 - ``PREFIX/CAMERA/picture``: the worst frame of the last event, JPEG. Retained.
 - ``PREFIX/loss``: what the outbox's quota took away.
+
+Below ``CAMERA`` :mod:`~edgead_runtime.streaming.mqtt_commands` has ``command`` and ``answer``.
 
 With ``discovery``, Home Assistant is told of the alarm and the picture of each camera
 (``homeassistant/binary_sensor/...`` and ``homeassistant/image/...``).
@@ -20,7 +23,14 @@ from typing import Any
 
 from edgead_runtime.errors import SinkError
 from edgead_runtime.streaming.messages import PICTURE
-from edgead_runtime.streaming.mqtt_client import QOS_AT_LEAST_ONCE, Broker, connect, make_client
+from edgead_runtime.streaming.mqtt_client import (
+    QOS_AT_LEAST_ONCE,
+    Broker,
+    check_prefix,
+    connect,
+    disconnect,
+    make_client,
+)
 from edgead_runtime.streaming.sinks.base import Sink
 from edgead_runtime.streaming.stored import StoredMessage
 
@@ -33,12 +43,15 @@ class Mqtt(Sink):
         prefix: Begins the topics; give each device its own.
         pictures: Publish the picture of each event.
         discovery: Announce cameras to Home Assistant.
+
+    Raises:
+        ConfigError: No topic can begin with the prefix.
     """
 
     def __init__(
         self, broker: Broker, *, prefix: str = "edgead", pictures: bool = True, discovery: bool = False
     ) -> None:
-        self._broker, self._prefix = broker, prefix.strip("/")
+        self._broker, self._prefix = broker, check_prefix(prefix)
         self._pictures, self._discovery = pictures, discovery
         self.name = f"mqtt {broker.label}/{self._prefix}"
         self._client: Any = None
@@ -135,5 +148,4 @@ class Mqtt(Sink):
             client.publish(
                 f"{self._prefix}/status", "offline", QOS_AT_LEAST_ONCE, retain=True
             ).wait_for_publish(1.0)
-        client.disconnect()
-        client.loop_stop()
+        disconnect(client)
