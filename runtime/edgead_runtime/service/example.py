@@ -62,7 +62,7 @@ close_after = 5                     # default 1: calm frames in a row close it
 # patch_distance = 0.25
 # position = 0.02                   # shift, as a share of the frame; 0 where parts move by design
 # close_ratio = 0.8                 # share of the limit at which an alert closes
-# The same fields in a table [camera.drift] hold for that camera alone.
+# [camera.drift] has the same fields for one camera; what it leaves out is as it is here.
 
 [engine]
 # name = "auto"                     # the one that measures fastest here, onnxruntime or openvino
