@@ -13,7 +13,7 @@ import msgspec
 
 from edgead_runtime.errors import ConfigError
 from edgead_runtime.service.tables import CameraTable, LoopConfig
-from edgead_runtime.service.wording import in_words, place_of
+from edgead_runtime.service.wording import in_words, not_toml, place_of
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.names import check_name
@@ -56,8 +56,7 @@ def parse_config(text: bytes, name: str, environment: Mapping[str, str] | None =
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name} is not TOML ({error})", "Save it as UTF-8.") from error
     except msgspec.DecodeError as error:
-        remedy = "Write paths with / or in single quotes." if "\\" in str(error) else "Mend that line."
-        raise ConfigError(f"{name} is not TOML ({error})", remedy) from error
+        raise ConfigError(f"{name} is not TOML ({error})", not_toml(str(error), text)) from error
     except RecursionError as error:
         raise ConfigError(f"{name} is nested too deeply", "Mend it.") from error
     return config_from_data(data, name, environment)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from edgead_runtime.detector import Detector
 from edgead_runtime.service.build import build_cameras, build_drift, build_view, set_thresholds
 from edgead_runtime.service.learning import build_commands, build_learning
 from edgead_runtime.service.sinks import build_clips, build_sinks
@@ -120,6 +121,8 @@ def _start(
     if view is not None:
         view.watch(stream)
     for camera in cameras:
+        for note in camera.detector.budget_notes if isinstance(camera.detector, Detector) else ():
+            log.warning("%s: %s", camera.name, note)
         log.info("%s: inspecting %s", camera.name, camera.source.label)
     return stream
 

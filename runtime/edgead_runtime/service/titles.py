@@ -56,14 +56,21 @@ def table_at(path: str, data: Mapping[str, Any]) -> type[Table] | None:
     Returns:
         Its type, or ``None`` where there is no telling.
     """
+    title = title_at(path, data)
+    return TITLES.get(title) or SINKS.get(title)
+
+
+def title_at(path: str, data: Mapping[str, Any]) -> str:
+    """The title of the table at a place of the file; of a sink its type; empty where there is no telling."""
     first, _, rest = path.partition(".")
     name, _, index = first.partition("[")
     if name == "sink":
-        return SINKS.get(str(entry_at(data, "sink", index.rstrip("]")).get("type")))
+        return str(entry_at(data, "sink", index.rstrip("]")).get("type"))
     inside = rest.partition("[")[0].partition(".")[0]
     if name == "camera" and inside:
         name = f"camera.{inside}"
-    return TITLES.get(f"[{name}]" if name else TOP) or TITLES.get(f"[[{name}]]")
+    titles = (TOP,) if not name else (f"[{name}]", f"[[{name}]]")
+    return next((title for title in titles if title in TITLES), "")
 
 
 def entry_at(data: Mapping[str, Any], name: str, index: str) -> Mapping[str, Any]:

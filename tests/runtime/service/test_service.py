@@ -177,6 +177,17 @@ def test_a_budget_is_given_to_the_detector(line):
         assert not isinstance(right.detector, TieredDetector)
 
 
+def test_what_a_budget_leaves_out_is_said_at_the_start(line, caplog):
+    text = (line / "loop.toml").read_text().replace("watch:pictures", "pictures")
+    config = parse_config(
+        text.replace('name = "left"', 'name = "left"\nbudget_ms = 5000').encode(), "loop.toml"
+    )
+    with caplog.at_level(logging.WARNING, "edgead.run"):
+        run_loop(config, line)
+    (note,) = [record.message for record in caplog.records if "tuned" in record.message]
+    assert note.startswith("left: It was not tuned")
+
+
 def test_what_was_taught_holds_for_the_next_run(line, defective):
     text = (line / "loop.toml").read_text().replace("watch:pictures", "pictures")
     without = parse_config(text.encode(), "loop.toml")
