@@ -87,7 +87,8 @@ class _AvSession:
                 timeout=(camera.timeout_s, camera.timeout_s),
             )
         except self._errors as error:
-            raise SourceLostError(f"{self._label} cannot be opened ({_reason(error)})", _REMEDY) from error
+            # Without its cause, here and below: whoever prints a traceback would print the password.
+            raise SourceLostError(f"{self._label} cannot be opened ({_reason(error)})", _REMEDY) from None
         if not self._container.streams.video:
             self._container.close()
             raise SourceError(f"{self._label} has no picture", "Give the address of a video stream.")
@@ -101,7 +102,7 @@ class _AvSession:
         except StopIteration:
             raise SourceLostError(f"{self._label} ended", _REMEDY) from None
         except self._errors as error:
-            raise SourceLostError(f"{self._label} broke off ({_reason(error)})", _REMEDY) from error
+            raise SourceLostError(f"{self._label} broke off ({_reason(error)})", _REMEDY) from None
         return Grab(check_frame(frame.to_ndarray(format="bgr24")))
 
     def close(self) -> None:
