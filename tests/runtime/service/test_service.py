@@ -298,6 +298,26 @@ def test_a_start_that_takes_long_says_how_far_it_is_and_ends_when_it_is_told(lin
     assert run_loop(taught, line)["left"].inspected == 3
 
 
+def test_an_engine_that_hangs_ends_it_with_its_reason_and_all_is_closed(line, monkeypatch):
+    text = (line / "loop.toml").read_text().replace("threads = 1", "threads = 1\ntimeout_s = 0.5")
+    config = parse_config(f"{text}[learning]\n".encode(), "loop.toml")
+    release, calls = threading.Event(), []
+    inspects = Detector.__call__
+
+    def hangs(detector, frame):
+        calls.append(1)
+        if len(calls) == 4:
+            release.wait(30)
+        return inspects(detector, frame)
+
+    monkeypatch.setattr(Detector, "__call__", hangs)
+    with pytest.raises(EdgeadError, match="the engine has not come back"):
+        run_loop(config, line)
+    release.set()
+    states = [json.loads(each)["state"] for each in (line / "events.jsonl").read_text().splitlines()]
+    assert states.count("opened") == states.count("closed") > 0
+
+
 def test_a_second_signal_ends_it_at_once(line):
     process = _start(line, "loop.toml")
     for text in process.stderr:

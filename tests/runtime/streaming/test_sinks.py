@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict
@@ -28,6 +29,7 @@ from edgead_runtime.streaming.sinks import (
     PictureFolder,
     Webhook,
 )
+from edgead_runtime.streaming.sinks import clips as clips_module
 from edgead_runtime.streaming.sinks.text_files import CSV_COLUMNS
 from edgead_runtime.streaming.stored import Loss, StoredMessage
 from hypothesis import example, given
@@ -188,6 +190,18 @@ def test_clips_keep_to_their_quota(tmp_path):
     assert clips.quota.removed > 0
     # One clip is written before its size is known.
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.avi")) < 45_000
+
+
+def test_a_disk_that_hangs_does_not_keep_a_loop_from_ending(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips_module, "_END_S", 0.1)
+    release = threading.Event()
+    with ClipRecorder(tmp_path) as clips:
+        monkeypatch.setattr(clips, "_take", lambda *_: release.wait(20))
+        list(stream(FakeDetector(), [frame_scoring(0.1)] * 20, listeners=[clips]))
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert clips.left_out > 0
+    release.set()
 
 
 # -- webhook -------------------------------------------------------------------------------------------
