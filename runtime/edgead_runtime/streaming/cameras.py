@@ -80,6 +80,8 @@ class CameraStats:
     repeated: int
     """Of the inspected: answered as the frame before, since nothing had changed (``skip_unchanged``)."""
     reconnects: int
+    triggers_missed: int
+    """Firings for which no frame was taken; each is a part that nobody inspected."""
     open_events: int
     latency_ms: dict[str, float]
     """``p50`` and ``p99`` from capture to verdict, of the last 1024 frames."""

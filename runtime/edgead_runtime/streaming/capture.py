@@ -20,6 +20,8 @@ _TRIGGERED_FRAMES = 8
 _WAITING_FILES = 2
 _MAX_HUNG_READERS = 3
 _AFTER_UNUSABLE_S = 0.01
+_MISSED_TOLD_S = 60.0
+"""After the last missed trigger: one in a month is no reason not to be ready for the rest of it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Capture:
         self.reconnects = 0
         self.ended = False
         self.failure: SourceError | None = None
+        self._missed, self._missed_s = 0, 0.0
         self._troubles: dict[str, str] = {}
         self._lock = threading.Lock()
         self._hung: list[_Reader] = []
@@ -115,8 +118,7 @@ class Capture:
         """Notice a source that hangs, and open a live one anew; called by the loop every so often."""
         if self.trigger is not None:
             self.set_trouble("trigger lost", self.trigger.problem or None)
-            if self.trigger.missed:
-                self.set_trouble("triggers missed", f"{self.trigger.missed} parts came faster than frames")
+            self._watch_triggers(self.trigger.missed)
         since = self._reader.busy_since
         source = self.source
         if since is None or (source.paces_itself and not source.live):
@@ -134,6 +136,15 @@ class Capture:
             self.reconnects += 1
             self._reader = _Reader(self)
             self._reader.start()
+
+    def _watch_triggers(self, missed: int) -> None:
+        now = self.clock.monotonic()
+        if missed > self._missed:
+            self._missed, self._missed_s = missed, now
+            parts = "part" if missed == 1 else "parts"
+            self.set_trouble("triggers missed", f"{missed} {parts} came faster than frames")
+        elif now - self._missed_s >= _MISSED_TOLD_S:
+            self.set_trouble("triggers missed", None)
 
 
 class _Reader(threading.Thread):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import defaultdict
 
+import numpy as np
 import pytest
 from edgead_runtime import stream
 from edgead_runtime.errors import ConfigError, SinkError
@@ -32,12 +33,12 @@ from stream_fakes import (
 class RealBroker:
     """mosquitto on a port of its own, which can be killed and started again."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, more=""):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.config = folder / "mosquitto.conf"
-        self.config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        self.config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n{more}\n")
         self.process = None
 
     def start(self):
@@ -146,6 +147,22 @@ def test_a_broker_that_was_away_gets_all_in_order(broker):
     assert got[-1]["state"] == "closed"
     numbers = [(event["id"], event["state"] == "closed") for event in got]
     assert numbers == sorted(numbers)
+
+
+def test_a_picture_that_is_too_large_for_the_broker_does_not_stand_in_the_way(broker, tmp_path, caplog):
+    strict = RealBroker(tmp_path, "max_packet_size 3000")
+    strict.start()
+    try:
+        sink = Mqtt(strict.address)
+        with Delivery([sink], backoff_s=(0.02, 0.05)) as delivery:
+            noise = np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)
+            noise[0, 0] = 90
+            list(stream(FakeDetector(), [noise, *FRAMES], listeners=[delivery]))
+            wait_until(lambda: not any(delivery.waiting().values()), timeout_s=20)
+            assert delivery.states[sink.name].delivered > 1
+    finally:
+        strict.stop()
+    assert "takes no picture of" in caplog.text
 
 
 def test_a_message_triggers_a_frame(broker):

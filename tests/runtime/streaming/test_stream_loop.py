@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from edgead_runtime import stream
 from edgead_runtime.errors import ConfigError, PictureError, SourceError, StreamStoppedError
-from edgead_runtime.streaming import Camera, CaptureSettings, Rules, Stream, Trigger, Zone
+from edgead_runtime.streaming import Camera, CaptureSettings, Rules, Stream, Trigger, Zone, capture
 from edgead_runtime.streaming.sources import Frames
 from stream_fakes import FakeCamera, FakeDetector, Recorder, frame_scoring, wait_until
 
@@ -167,6 +167,25 @@ def test_triggers_that_come_faster_than_frames_are_missed_aloud():
             break
     assert trigger.missed == 24
     assert ("triggers missed", "opened") in heard.heard("trouble")
+
+
+def test_a_missed_trigger_is_no_trouble_for_ever(monkeypatch):
+    """It would never be ready again, for one part in a month."""
+    monkeypatch.setattr(capture, "_MISSED_TOLD_S", 0.2)
+    trigger = Trigger()
+    for _ in range(17):
+        trigger.fire()
+    camera = FakeCamera([frames(100_000)])
+    running = stream(FakeDetector(), camera, trigger=trigger)
+    looping = threading.Thread(target=lambda: list(running), daemon=True)
+    looping.start()
+    seen = []
+    wait_until(lambda: seen.append(running.stats()["camera"].troubles) or seen[-1])
+    assert "1 part came faster than frames" in seen[-1]["triggers missed"]
+    wait_until(lambda: not running.stats()["camera"].troubles)
+    assert running.stats()["camera"].triggers_missed == 1
+    running.stop()
+    looping.join(10)
 
 
 def test_crop_and_frame_rate_limit():

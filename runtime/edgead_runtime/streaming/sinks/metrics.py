@@ -162,6 +162,9 @@ class Metrics:
         yield from family("edgead_reconnects_total", "counter", "Attempts to open a source again.")
         for camera, each in stats.items():
             yield sample("edgead_reconnects_total", {"camera": camera}, each.reconnects)
+        yield from family("edgead_triggers_missed_total", "counter", "Parts that came faster than frames.")
+        for camera, each in stats.items():
+            yield sample("edgead_triggers_missed_total", {"camera": camera}, each.triggers_missed)
         yield from family("edgead_open_events", "gauge", "Events open now.")
         for camera, each in stats.items():
             yield sample("edgead_open_events", {"camera": camera}, each.open_events)

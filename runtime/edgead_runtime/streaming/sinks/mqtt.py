@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from typing import Any
 
 from edgead_runtime.errors import SinkError
@@ -33,6 +34,10 @@ from edgead_runtime.streaming.mqtt_client import (
 )
 from edgead_runtime.streaming.sinks.base import Sink
 from edgead_runtime.streaming.stored import StoredMessage
+
+log = logging.getLogger("edgead.mqtt")
+
+_ATTEMPTS_AT_A_PICTURE = 3
 
 
 class Mqtt(Sink):
@@ -57,6 +62,7 @@ class Mqtt(Sink):
         self._client: Any = None
         self._open: dict[str, set[str]] = {}
         """Open events by camera."""
+        self._failed_picture = ("", ""), 0
 
     def open(self) -> None:
         """Connect.
@@ -91,13 +97,37 @@ class Mqtt(Sink):
         if message.kind != "event":
             return
         if self._pictures and PICTURE in message.attachments:
-            self._publish(f"{camera}/picture", message.attachments[PICTURE], retain=True)
+            self._publish_picture(message)
         open_events = self._open.setdefault(camera, set())
         if message.state == "closed":
             open_events.discard(message.key)
         else:
             open_events.add(message.key)
         self._publish(f"{camera}/alarm", "ON" if open_events else "OFF", retain=True)
+
+    def _publish_picture(self, message: StoredMessage) -> None:
+        """The picture of an event, unless the broker took its words three times and the picture never.
+
+        Many brokers allow some hundred kilobytes, and end the connection of who sends more: that picture
+        would stand in the way of all that follows.
+        """
+        key, failed = self._failed_picture
+        failed = failed if key == (message.key, message.state) else 0
+        if failed >= _ATTEMPTS_AT_A_PICTURE:
+            return
+        picture = message.attachments[PICTURE]
+        try:
+            self._publish(f"{message.camera}/picture", picture, retain=True)
+        except SinkError:
+            self._failed_picture = (message.key, message.state), failed + 1
+            if failed + 1 == _ATTEMPTS_AT_A_PICTURE:
+                log.error(  # noqa: TRY400
+                    "the broker %s takes no picture of %d kB: %s goes without",
+                    self._broker.label,
+                    len(picture) // 1000,
+                    message.key,
+                )
+            raise
 
     def _announce(self, camera: str) -> None:
         known = f"{self._prefix}_{camera}".replace("/", "_")
