@@ -28,6 +28,11 @@ class _LineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (the base class's name)
+        # The name of a file may hold a line break, and so a line that nobody logged.
+        line = super().formatMessage(record)
+        return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)
+
 
 @contextlib.contextmanager
 def logging_to_stderr(*, as_json: bool, level: str) -> Iterator[None]:

@@ -65,7 +65,9 @@ def _metrics(config: LoopConfig, stack: ExitStack) -> Metrics | None:
         return None
     metrics = stack.enter_context(Metrics(config.metrics.host, config.metrics.port))
     metrics.starting("reading the detectors")
-    log.info("numbers at http://%s:%d/metrics", config.metrics.host, metrics.port)
+    host = config.metrics.host
+    shown = f"[{host}]" if ":" in host else host
+    log.info("numbers at http://%s:%d/metrics", shown, metrics.port)
     return metrics
 
 

@@ -17,7 +17,7 @@ log = logging.getLogger("edgead.run")
 
 _A_THIRD = 3  # of the watchdog's time: one ping may be late without the loop being ended
 _STATUS_EVERY_S = 10.0
-_LONGEST_STEP_S = 300
+_LONGEST_STEP_S = 900
 
 
 class ServiceManager:
@@ -44,7 +44,7 @@ class ServiceManager:
         self._failed = False
 
     def starting(self, what: str) -> None:
-        """Say what is being done before it is ready, and that the next step may take five minutes."""
+        """Say what is being done before it is ready, and that the next step may take a quarter of an hour."""
         self._send(f"EXTEND_TIMEOUT_USEC={_LONGEST_STEP_S * 1_000_000}", f"STATUS={_one_line(what)}")
 
     def ready(self, turns: Callable[[], bool], status: Callable[[], str]) -> None:

@@ -117,11 +117,12 @@ def connect(client: Any, broker: Broker, on_connect: Callable[[], None]) -> None
 
     def connected(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if not reason.is_failure:
+            refusal.clear()
             on_connect()
-        elif answered.is_set():  # a password that was changed meanwhile; it is tried again
-            log.warning("the broker %s does not let us in any more (%s)", broker.label, reason)
-        else:
+        elif not refusal:  # once; it is tried again every 30 s, perhaps for weeks
             refusal.append(str(reason))
+            if answered.is_set():  # a password that was changed meanwhile
+                log.warning("the broker %s does not let us in any more (%s)", broker.label, reason)
         answered.set()
 
     client.on_connect = connected

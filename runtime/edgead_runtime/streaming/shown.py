@@ -12,6 +12,8 @@ _SHOWN = 4
 _DIGITS = 2
 """Of a number in a query that is a channel and no secret."""
 _IN_TEXT = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+_LOGIN = re.compile(r"([^\s/:@]+):[^\s/@]+@")
+"""Also of what was meant to be an address and is none."""
 
 
 def shown_address(url: str) -> str:
@@ -33,7 +35,7 @@ def shown_address(url: str) -> str:
 
 def without_secrets(text: str) -> str:
     """What a driver or a library said, with each address in it as :func:`shown_address` has it."""
-    return _IN_TEXT.sub(lambda found: shown_address(found[0]), text)
+    return _LOGIN.sub(rf"\1:{_HIDDEN}@", _IN_TEXT.sub(lambda found: shown_address(found[0]), text))
 
 
 def _shown_part(part: str) -> str:

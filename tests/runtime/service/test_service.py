@@ -134,6 +134,15 @@ def test_what_cannot_begin_says_why_and_ends_with_2(line):
     assert record["message"].startswith("detector ")
 
 
+def test_a_name_with_a_line_break_makes_no_line_of_its_own():
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr), logging_to_stderr(as_json=False, level="info"):
+        logging.getLogger("edgead.run").info("ü\n2026-01-01 00:00:00 INFO    left: all is well \x1b[2J")
+    (shown,) = stderr.getvalue().splitlines()
+    assert r"ü\x0a2026-01-01" in shown
+    assert "\x1b" not in shown
+
+
 def test_whatever_is_logged_is_a_line_of_json():
     def fails():
         raise RuntimeError("no thread of ours")

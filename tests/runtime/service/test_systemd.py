@@ -55,7 +55,7 @@ def test_each_step_of_a_start_gets_its_time_and_what_went_wrong_is_shown(manager
     with manager:
         manager.starting("left: learning lessons again, 12 of 200")
         assert _heard(listening) == [
-            "EXTEND_TIMEOUT_USEC=300000000",
+            "EXTEND_TIMEOUT_USEC=900000000",
             "STATUS=left: learning lessons again, 12 of 200",
         ]
         # As an error would end it.
@@ -124,7 +124,7 @@ def test_the_service_itself_tells_systemd(tmp_path, manager_socket, mini_bundle,
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         said = _heard(listening)
-        assert said == ["EXTEND_TIMEOUT_USEC=300000000", "STATUS=left: loading part.edgead"]
+        assert said == ["EXTEND_TIMEOUT_USEC=900000000", "STATUS=left: loading part.edgead"]
         while said[0] != "READY=1":
             said = _heard(listening)
         said = _heard(listening)

@@ -171,6 +171,11 @@ def test_what_is_no_source_is_said(given):
         as_source(given)
 
 
+def test_a_password_in_what_is_no_address_is_not_shown_either():
+    with pytest.raises(SourceError, match=r"no source rtsp:/anna:\*\*\*@camera/1"):
+        as_source("rtsp:/anna:geheim@camera/1")
+
+
 def test_a_password_is_never_shown():
     camera = NetworkCamera("rtsp://anna:se:cr@et@10.0.0.7:554/a?b=1")
     assert camera.label == "rtsp://anna:***@10.0.0.7:554/a?b=1"
