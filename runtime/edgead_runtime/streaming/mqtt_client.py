@@ -135,7 +135,7 @@ def connect(client: Any, broker: Broker, on_connect: Callable[[], None]) -> None
     client.loop_start()
     if not answered.wait(broker.timeout_s) or refusal:
         disconnect(client)
-        reason = refusal[0] if refusal else "no answer"
+        reason = next(iter(refusal), "no answer")
         raise SinkError(f"the broker {broker.label} does not let us in ({reason})", "See its log.")
 
 
