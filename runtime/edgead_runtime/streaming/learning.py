@@ -19,6 +19,7 @@ from types import TracebackType
 from edgead_runtime.detector import Detector
 from edgead_runtime.errors import ConfigError, LearningError
 from edgead_runtime.images import Picture, encode_jpeg
+from edgead_runtime.memory import size_of
 from edgead_runtime.streaming.camera_lessons import CameraLessons
 from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock
 from edgead_runtime.streaming.lesson_journal import Entry, folder_for
@@ -35,8 +36,7 @@ _LEAST_LIMIT = 65_536
 def default_bank_limit(detector: Detector) -> int:
     """Twice the patches that were enrolled, and at least 65,536: what a frame is compared with is bounded."""
     enrolled = [reference for reference in detector.references if reference.added == "enrollment"]
-    rows = sum(len(reference.tokens[-1]) for reference in enrolled if reference.tokens)
-    return max(_GROWTH * rows, _LEAST_LIMIT)
+    return max(_GROWTH * sum(map(size_of, enrolled)), _LEAST_LIMIT)
 
 
 class LineLearning:

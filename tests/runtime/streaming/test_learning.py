@@ -504,9 +504,10 @@ def test_an_engine_that_fails_learns_nothing(enrolled, odd, tmp_path, monkeypatc
 # -- how large a bank may become -----------------------------------------------------------------------
 
 
-def test_a_bank_without_a_coreset_is_full_at_its_limit(enrolled, odd, tmp_path):
-    detector = enrolled()
-    limit = detector.rows + 2 * 64
+@pytest.mark.parametrize("changes", [{}, {"head": "subspace", "subspace_components": 4}])
+def test_a_bank_without_a_coreset_is_full_at_its_limit(enrolled, odd, changes, tmp_path):
+    detector = enrolled(**changes)
+    limit = (4 + 2) * 64
     with LineLearning({"left": detector}, tmp_path, bank_limit=limit) as learning:
         for number in (1, 2):
             learning.add_good("left", picture(odd(number)), "Ada")
@@ -515,7 +516,8 @@ def test_a_bank_without_a_coreset_is_full_at_its_limit(enrolled, odd, tmp_path):
         assert "bank_limit" in caught.value.remedy
         learning.undo("left", learning.lessons("left")[1].id, "Ada")
         learning.add_good("left", picture(odd(3)), "Ada")
-        assert detector.rows == limit
+        assert len(detector.references) == 6
+        assert detector.rows == (0 if changes else limit)  # a subspace keeps none, and sums them up
 
 
 @pytest.mark.parametrize("changes", [{"coreset": 0.5}, {"merge_within": 0.2}])
