@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgead.cli import exit_codes
 from edgead.cli.options import EnginePrecision
 
 
@@ -28,12 +29,16 @@ def run_command(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with cameras, rules and sinks (--print-config).")
     ] = None,
-    name: Annotated[str, typer.Option(help="What to call the camera of --source.")] = "camera",
+    name: Annotated[
+        str | None, typer.Option(help="What to call the camera of --source.", show_default="camera")
+    ] = None,
     encoder: Annotated[
         Path | None,
         typer.Option(help="Encoder bundle.", show_default="inside the detector, or where it was enrolled"),
     ] = None,
-    hits: Annotated[int, typer.Option(min=1, help="Anomalous frames that open an event,")] = 1,
+    hits: Annotated[
+        int | None, typer.Option(min=1, help="Anomalous frames that open an event,", show_default="1")
+    ] = None,
     window: Annotated[
         int | None, typer.Option(min=1, help="among so many.", show_default="as many as --hits")
     ] = None,
@@ -73,7 +78,9 @@ def run_command(
     One camera by DETECTOR and --source, or any number by --config. Events wait in an outbox on disk until
     every sink has them. docs/loop.md has it all.
     """
-    from edgead_runtime.errors import ConfigError
+    import logging
+
+    from edgead_runtime.errors import ConfigError, EdgeadError
     from edgead_runtime.service.checking import check_loop
     from edgead_runtime.service.config import load_config
     from edgead_runtime.service.example import example_config
@@ -88,17 +95,23 @@ def run_command(
         return
     if (detector_file is None) != (source is None):
         raise ConfigError("a detector and a --source belong together", "Give both, or --config alone.")
+    of_camera = {"--budget": budget, "--encoder": encoder, "--window": window, "--hits": hits, "--name": name}
+    if source is None and (useless := [option for option, value in of_camera.items() if value is not None]):
+        raise ConfigError(
+            f"{useless[0]} is of the camera that --source gives, and there is none",
+            "Put it into the configuration, under [[camera]].",
+        )
     loaded = LoopConfig() if config is None else load_config(config)
     given = None
     if detector_file is not None and source is not None:
         given = CommandLineCamera(
-            name=name,
+            name=name or "camera",
             detector=detector_file,
             source=source,
             encoder=encoder,
             budget_ms=budget,
-            hits=hits,
-            window=window or hits,
+            hits=hits or 1,
+            window=window or hits or 1,
         )
     base = Path.cwd() if config is None else config.resolve().parent
     complete = with_command_line(
@@ -116,5 +129,12 @@ def run_command(
         check_loop(complete, base, typer.echo)
         typer.echo("it would run")
         return
-    with logging_to_stderr(as_json=log_json or loaded.log.json, level=loaded.log.level):
-        run_loop(complete, base)
+    as_json = log_json or loaded.log.json
+    with logging_to_stderr(as_json=as_json, level=loaded.log.level):
+        try:
+            run_loop(complete, base)
+        except EdgeadError as error:
+            if not as_json:
+                raise
+            logging.getLogger("edgead.run").error("%s", error)  # noqa: TRY400
+            raise typer.Exit(exit_codes.WRONG) from error

@@ -111,9 +111,7 @@ class Detector:
         self._tuning: StoredTuning | None = None
         self.any_size = any_size
         """Accept frames of another size than the references."""
-        self.bank_limit: int | None = None
-        """Patches of a layer that :meth:`add_good` may fill the bank to. A coreset is thinned to stay below,
-        any other bank refuses more. ``None``: as many as memory holds."""
+        self._bank_limit: int | None = None
         self.provenance = pipeline.provenance
 
     # -- making one ------------------------------------------------------------------------------------
@@ -447,6 +445,18 @@ class Detector:
             reference = replace(reference, picture=reference.picture.renamed(name))
             self._change(memory=self._state.memory.adding(reference, self.bank_limit))
         return name
+
+    @property
+    def bank_limit(self) -> int | None:
+        """Patches of a layer that :meth:`add_good` may fill the bank to, in every setting of it.
+
+        A coreset is thinned to stay below, any other bank refuses more. ``None``: as many as memory holds.
+        """
+        return self._bank_limit
+
+    @bank_limit.setter
+    def bank_limit(self, most: int | None) -> None:
+        self._bank_limit = most
 
     def _check_new(self, name: str, digest: str) -> None:
         known = [(reference.picture.name, reference.digest) for reference in self._state.memory.references]

@@ -112,6 +112,8 @@ class LeadingDetector(Detector):
             name = other.encoder.fingerprint
             if name != self.encoder.fingerprint and name not in self._companions:
                 self._companions[name] = Companion(other, *self._scales[name])
+        for companion in self._companions.values():
+            companion.detector.bank_limit = self.bank_limit
 
     def _do_without(self, useless: Detector) -> None:
         """Close one of the others. What the file says of it stays in it."""
@@ -157,6 +159,17 @@ class LeadingDetector(Detector):
             for companion in self._companions.values():
                 companion.detector.add_good(frame, name)
         return name
+
+    @property
+    def bank_limit(self) -> int | None:
+        """See :attr:`Detector.bank_limit`; the same for every bank, so that all of them are bounded."""
+        return self._bank_limit
+
+    @bank_limit.setter
+    def bank_limit(self, most: int | None) -> None:
+        self._bank_limit = most
+        for companion in self._companions.values():
+            companion.detector.bank_limit = most
 
     def undo(self, name: str | None = None) -> str:
         """Take a good part out of every bank, or of none; see :meth:`Detector.undo`."""

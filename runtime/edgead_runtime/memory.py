@@ -46,6 +46,11 @@ class Memory:
         """Patches that are kept of the last layer."""
         return sum(len(reference.tokens[-1]) for reference in self.references if reference.tokens)
 
+    @property
+    def size(self) -> int:
+        """Patches of the last layer that it is made of: those that are kept, or that a subspace sums up."""
+        return sum(map(size_of, self.references))
+
     def of(self, references: Sequence[Reference]) -> Memory:
         """The same recipe's memory of other references, searched exactly."""
         return replace(self, references=tuple(references), indexes=())
@@ -105,9 +110,9 @@ class Memory:
             references, coreset = condense_added(self.references, reference, self.coreset, self.recipe, most)
             return replace(self.of(references), coreset=coreset)
         memory = self.of((*self.references, reference))
-        if most is not None and memory.rows > most:
+        if most is not None and memory.size > most:
             raise EnrollmentError(
-                f"the bank is full: with this picture it would have {memory.rows:,} patches, and its limit "
+                f"the bank is full: with this picture it would have {memory.size:,} patches, and its limit "
                 f"is {most:,}",
                 "Take back what is not needed, raise bank_limit, or enrol with --coreset, which is thinned.",
             )
@@ -165,6 +170,11 @@ class Memory:
     def _subspaces(self) -> tuple[Subspace, ...]:
         layers = zip(*(reference.moments for reference in self.references), strict=True)
         return tuple(Subspace.fit(moments, self.recipe.subspace_components) for moments in layers)
+
+
+def size_of(reference: Reference) -> int:
+    """Patches of the last layer that are kept of a picture, or that its moments are of."""
+    return len(reference.tokens[-1]) if reference.tokens else reference.moments[-1].count
 
 
 def bank_distances(

@@ -89,6 +89,7 @@ def test_what_was_taught_is_a_data_set(edgead, detector, encoder, tmp_path):
         (["p.edgead", "--source", "0", "--hits", "3", "--window", "2"], "hits is 3 and window 2"),
         (["p.edgead", "--source", "nowhere"], "p.edgead"),
         (["--config", "none.toml"], "cannot read none.toml"),
+        (["--config", "none.toml", "--budget", "33"], "--budget is of the camera that --source gives"),
         (["p.edgead", "--source", "0", "--view", "all"], "--view all is no address"),
         (["p.edgead", "--source", "0", "--view", "::1:80"], "--view ::1:80 is no address"),
         (["p.edgead", "--source", "0", "--view", "70000"], "--view 70000 is no address"),
@@ -96,6 +97,13 @@ def test_what_was_taught_is_a_data_set(edgead, detector, encoder, tmp_path):
 )
 def test_what_is_missing_is_said_on_one_line(edgead, arguments, problem):
     edgead("run", *arguments).assert_refused(problem)
+
+
+def test_with_json_lines_the_last_one_is_json_too(edgead, detector, tmp_path):
+    ran = edgead("run", detector, "--source", tmp_path / "nowhere", "--log-json")
+    assert ran.code == 2
+    record = json.loads(ran.err.splitlines()[-1])
+    assert (record["level"], record["message"].split(" /")[0]) == ("error", "there is no source")
 
 
 def test_what_is_no_source_is_said(edgead, detector, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from edgead_runtime.service.config import load_config
 from edgead_runtime.service.example import example_config
 from edgead_runtime.service.logs import logging_to_stderr
 from edgead_runtime.service.run import run_loop
+from edgead_runtime.service.tables import LoopConfig
+
+log = logging.getLogger("edgead.run")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,10 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_loop(config, given.config.resolve().parent, print)
             print("it would run")
             return 0
-        with logging_to_stderr(as_json=given.log_json or config.log.json, level=config.log.level):
-            run_loop(config, given.config.resolve().parent)
+        as_json = given.log_json or config.log.json
+        with logging_to_stderr(as_json=as_json, level=config.log.level):
+            return _run(config, given.config.resolve().parent, as_json)
     except EdgeadError as error:
         print(f"edgead: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # the second signal
+        print("edgead: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(config: LoopConfig, base: Path, as_json: bool) -> int:
+    try:
+        run_loop(config, base)
+    except EdgeadError as error:
+        if not as_json:
+            raise
+        log.error("%s", error)  # noqa: TRY400  (whoever collects lines has only lines)
         return 2
     return 0
 

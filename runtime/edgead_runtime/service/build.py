@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,24 +17,15 @@ from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import ConfigError, EngineUnavailableError, PrecisionMissingError
 from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.service import tables
+from edgead_runtime.service.config import capture_settings
+from edgead_runtime.service.sinks import broker_of
 from edgead_runtime.streaming.cameras import Camera
-from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.drift import Drift, DriftSettings
 from edgead_runtime.streaming.drift.settings import setting_names
-from edgead_runtime.streaming.mqtt_client import Broker
+from edgead_runtime.streaming.mqtt_client import require_paho
 from edgead_runtime.streaming.mqtt_trigger import MqttTrigger
 from edgead_runtime.streaming.results import Listener
-from edgead_runtime.streaming.sinks import (
-    ClipRecorder,
-    Csv,
-    JsonLines,
-    Lines,
-    Mqtt,
-    PictureFolder,
-    Sink,
-    Webhook,
-)
 from edgead_runtime.streaming.sources import NetworkCamera, Source, source_from_text
 from edgead_runtime.streaming.sources.spec import is_there
 from edgead_runtime.streaming.teaching import Teacher
@@ -46,13 +37,21 @@ from edgead_runtime.tiers import check_not_overridden
 _RELATIVE_KINDS = ("watch:", "play:")
 
 
-def build_cameras(config: tables.LoopConfig, base: Path, stack: ExitStack) -> list[Camera]:
+def build_cameras(
+    config: tables.LoopConfig,
+    base: Path,
+    stack: ExitStack,
+    starting: Callable[[str], None] = lambda what: None,
+) -> list[Camera]:
     """Load the detectors and make the cameras. Detectors of one encoder share it.
+
+    Their thresholds are those of their files: :func:`set_thresholds` comes after learning was opened.
 
     Args:
         config: Checked.
         base: Paths are relative to it.
         stack: Closes the detectors and encoders.
+        starting: Told what is loaded now; what it raises ends this in between.
 
     Raises:
         ConfigError: There is no camera.
@@ -63,7 +62,25 @@ def build_cameras(config: tables.LoopConfig, base: Path, stack: ExitStack) -> li
             "there is no camera", "Give a detector and --source, or [[camera]] in the configuration."
         )
     encoders: dict[str, Encoder] = {}
-    return [build_camera(table, config.engine, base, encoders, stack) for table in config.camera]
+    cameras = []
+    for table in config.camera:
+        starting(f"{table.name}: loading {table.detector}")
+        cameras.append(build_camera(table, config.engine, base, encoders, stack))
+    return cameras
+
+
+def set_thresholds(config: tables.LoopConfig, cameras: Sequence[Camera]) -> None:
+    """Set those that the file gives.
+
+    Once learning is open: what it leaves behind as ``learned.edgead`` has the detector's own, since a
+    threshold that is in the configuration holds for this line, and would be taken for calibrated elsewhere.
+
+    Raises:
+        EnrollmentError: One is none.
+    """
+    for table, camera in zip(config.camera, cameras, strict=True):
+        if table.threshold is not None and isinstance(camera.detector, Detector):
+            camera.detector.set_threshold(table.threshold)
 
 
 def build_camera(
@@ -115,29 +132,29 @@ def build_camera(
             budget_ms=table.budget_ms,
         )
     )
-    if table.threshold is not None:
-        detector.set_threshold(table.threshold)
-    trigger = None
-    if table.trigger is not None:
-        trigger = MqttTrigger(_broker(table.trigger), table.trigger.topic)
     return Camera(
         table.name,
         detector,
         build_source(table, base),
         table.budget_ms,
-        CaptureSettings(
-            crop=table.crop,
-            max_fps=table.max_fps,
-            stall_s=table.stall_s,
-            frozen_s=table.frozen_s,
-            backoff_s=table.backoff_s,
-            give_up_s=table.give_up_s,
-        ),
+        capture_settings(table),
         Rules(**msgspec.structs.asdict(table.rules)),
         tuple(Zone(**msgspec.structs.asdict(zone)) for zone in table.zone),
-        trigger,
+        build_trigger(table),
         table.skip_unchanged,
     )
+
+
+def build_trigger(table: tables.CameraTable) -> MqttTrigger | None:
+    """What takes the frames of a camera; ``None``: it gives them by itself.
+
+    Raises:
+        ConfigError: Its topic is none, or paho-mqtt is not installed.
+    """
+    if table.trigger is None:
+        return None
+    require_paho()
+    return MqttTrigger(broker_of(table.trigger), table.trigger.topic)
 
 
 def _load_encoder(bundle: EncoderBundle, options: Mapping[str, Any], engine: tables.EngineTable) -> Encoder:
@@ -189,65 +206,6 @@ def build_source(table: tables.CameraTable, base: Path) -> Source:
     if isinstance(source, NetworkCamera):
         return replace(source, decoder=table.decoder, transport=table.transport)
     return source
-
-
-def _broker(fields: tables.BrokerFields) -> Broker:
-    return Broker(fields.host, fields.port, fields.username, fields.password, fields.tls)
-
-
-def build_sinks(config: tables.LoopConfig, base: Path) -> list[Sink]:
-    """The sinks that get messages; clips are a listener (:func:`build_clips`).
-
-    Args:
-        config: Checked.
-        base: Paths are relative to it.
-    """
-    sinks: list[Sink] = []
-    for table in config.sink:
-        if isinstance(table, tables.JsonlSink):
-            sinks.append(JsonLines(base / table.path, max_mb=table.max_mb, keep=table.keep))
-        elif isinstance(table, tables.CsvSink):
-            sinks.append(Csv(base / table.path, max_mb=table.max_mb, keep=table.keep))
-        elif isinstance(table, tables.PicturesSink):
-            sinks.append(PictureFolder(base / table.folder, max_mb=table.max_mb))
-        elif isinstance(table, tables.MqttSink):
-            sinks.append(
-                Mqtt(
-                    _broker(table),
-                    prefix=table.prefix,
-                    pictures=table.pictures,
-                    discovery=table.discovery,
-                )
-            )
-        elif isinstance(table, tables.WebhookSink):
-            headers: Mapping[str, str] = table.headers
-            sinks.append(
-                Webhook(
-                    table.url,
-                    headers=headers,
-                    pictures=table.pictures,
-                    timeout_s=table.timeout_s,
-                    kinds=table.kinds,
-                )
-            )
-        elif isinstance(table, tables.LinesSink):
-            sinks.append(Lines())
-    return sinks
-
-
-def build_clips(config: tables.LoopConfig, base: Path) -> Sequence[ClipRecorder]:
-    """The clip recorders."""
-    return [
-        ClipRecorder(
-            base / table.folder,
-            before_s=table.before_s,
-            after_s=table.after_s,
-            max_clip_s=table.max_clip_s,
-            max_mb=table.max_mb,
-        )
-        for table in config.sink
-        if isinstance(table, tables.ClipsSink)
-    ]
 
 
 def build_view(

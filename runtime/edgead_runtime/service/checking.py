@@ -1,31 +1,38 @@
-"""Whether a configured loop would run here: detectors load, sources open, a frame can be inspected."""
+"""Whether a configured loop would run here. All that a start would refuse is found, each with a line."""
 
 from __future__ import annotations
 
-import threading
-import time
+import functools
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-from edgead_runtime.detector import Detector
-from edgead_runtime.encoder import Encoder
-from edgead_runtime.errors import ConfigError, EdgeadError, SourceError
-from edgead_runtime.images import Frame
-from edgead_runtime.service.build import build_camera, build_sinks, build_source
-from edgead_runtime.service.tables import CameraTable, LoopConfig
+from edgead_runtime.errors import ConfigError, EdgeadError
+from edgead_runtime.service import tables
+from edgead_runtime.service.build import build_view
+from edgead_runtime.service.checking_camera import CameraCheck
+from edgead_runtime.service.checking_places import (
+    check_broker,
+    check_file,
+    check_lessons,
+    check_outbox,
+    check_port,
+    check_writable,
+    problem_of,
+)
+from edgead_runtime.service.learning import build_commands, build_learning
+from edgead_runtime.service.sinks import broker_of, build_sink, check_not_twice, sink_tables
 from edgead_runtime.streaming.cameras import Camera
-from edgead_runtime.streaming.shaping import cropped
-from edgead_runtime.streaming.sources import EndOfSourceError, Source
-
-_LONGEST_WAIT_S = 15.0
+from edgead_runtime.streaming.mqtt_client import Broker
+from edgead_runtime.streaming.sinks import Sink
 
 
-def check_loop(config: LoopConfig, base: Path, say: Callable[[str], None]) -> None:
-    """Say what would run, and try it: each camera's detector, its source, one frame of it.
+def check_loop(config: tables.LoopConfig, base: Path, say: Callable[[str], None]) -> None:
+    """Say what would run, and try it: each camera's detector, its source, one frame of it, and the rest.
 
-    Sinks are named and not opened, since that would already tell somebody something.
+    Nothing is written (but what loading a detector leaves in the cache), sent or left running: sinks are
+    named and not opened, since that would already tell somebody something, and of brokers only asked whether
+    they let us in.
 
     Args:
         config: Checked.
@@ -33,131 +40,137 @@ def check_loop(config: LoopConfig, base: Path, say: Callable[[str], None]) -> No
         say: Given each line.
 
     Raises:
-        ConfigError: There is no camera, or something would not run; all of that was said.
+        ConfigError: There is no camera, or something would not work; all of that was said.
     """
     if not config.camera:
         raise ConfigError("there is no camera", "Add [[camera]].")
-    problems = 0
     with ExitStack() as stack:
-        encoders: dict[str, Encoder] = {}
-        for table in config.camera:
-            for problem in _check_camera(table, config, base, encoders, stack, say):
-                say(f"{table.name}: PROBLEM: {problem}")
-                problems += 1
-    for sink in build_sinks(config, base):
-        say(f"sink: {sink.name}")
-    if config.sink:
-        say(f"outbox: {base / config.outbox.path}")
-    if config.metrics is not None:
-        say(f"numbers and health: http://{config.metrics.host}:{config.metrics.port}/metrics")
-    if problems:
-        raise ConfigError(
-            f"{problems} {'thing' if problems == 1 else 'things'} would keep it from running", "Mend them."
-        )
+        checking = _Checking(config, base, stack, say)
+        checking.cameras()
+        checking.sinks()
+        checking.pages()
+        checking.learning()
+    if checking.problems:
+        things = "thing" if checking.problems == 1 else "things"
+        raise ConfigError(f"{checking.problems} {things} would not work", "Mend what is said above.")
 
 
-def _check_camera(
-    table: CameraTable,
-    config: LoopConfig,
-    base: Path,
-    encoders: dict[str, Encoder],
-    stack: ExitStack,
-    say: Callable[[str], None],
-) -> list[EdgeadError]:
-    """What is wrong with a camera; what is right is said."""
-    problems: list[EdgeadError] = []
-    camera: Camera | None = None
-    source: Source | None = None
-    try:
-        camera = build_camera(table, config.engine, base, encoders, stack)
-        source = camera.source
-        say(f"{table.name}: {_described(table, camera)}")
-    except EdgeadError as error:
-        problems.append(error)
-        try:
-            source = build_source(table, base)
-        except EdgeadError as of_source:
-            if str(of_source) != str(error):
-                problems.append(of_source)
-    if source is None:
-        return problems
-    try:
-        frame = _first_frame(source, min(table.stall_s, _LONGEST_WAIT_S))
-        if frame is None:
-            say(f"{table.name}: {source.label} opens; it has given no picture so far")
-            return problems
-        height, width = frame.shape[:2]
-        say(f"{table.name}: {source.label} opens and gives pictures of {width} x {height}")
-        if camera is not None:
-            say(f"{table.name}: {_inspected(camera, cropped(frame, table.crop))}")
-    except EdgeadError as error:
-        problems.append(error)
-    return problems
+class _Checking:
+    """Goes through the file in its order, and counts what is wrong."""
 
+    def __init__(
+        self, config: tables.LoopConfig, base: Path, stack: ExitStack, say: Callable[[str], None]
+    ) -> None:
+        self._config, self._base, self._stack, self._say = config, base, stack, say
+        self._cameras: list[Camera] = []
+        self._brokers: dict[Broker, EdgeadError | None] = {}
+        self.problems = 0
 
-def _described(table: CameraTable, camera: Camera) -> str:
-    detector = camera.detector
-    if not isinstance(detector, Detector):
-        raise TypeError("a configured camera has a Detector")
-    text = (
-        f"{table.detector}: {detector.recipe.name}, {len(detector.references)} good pictures, threshold "
-        f"{detector.threshold:.4f}, on {detector.encoder.engine_name}"
-    )
-    if table.budget_ms is not None:
-        text += f", budget {table.budget_ms:g} ms"
-    return text + "".join(f"; {note}" for note in detector.budget_notes)
+    def _wrong(self, place: str, error: EdgeadError) -> None:
+        self._say(f"{place}: PROBLEM: {error}")
+        self.problems += 1
 
+    def _try(self, place: str, check: Callable[[], object]) -> bool:
+        error = problem_of(check)
+        if error is not None:
+            self._wrong(place, error)
+        return error is None
 
-def _inspected(camera: Camera, frame: Frame) -> str:
-    began = time.perf_counter()
-    result = camera.detector(frame)
-    ms = (time.perf_counter() - began) * 1e3
-    verdict = "anomalous" if result.is_anomaly else "good"
-    return f"one of them is {verdict} with a score of {result.score:.4f} ({ms:.0f} ms, the first frame)"
+    def cameras(self) -> None:
+        check = CameraCheck(self._config, self._base, self._stack, self._say)
+        for table in self._config.camera:
+            camera, problems = check(table)
+            self._cameras += [] if camera is None else [camera]
+            for problem in problems:
+                self._wrong(table.name, problem)
 
+    # -- sinks -----------------------------------------------------------------------------------------
 
-@dataclass
-class _Opening:
-    """What a thread that opens a source found; it may never come back."""
-
-    frame: Frame | None = None
-    opened: bool = False
-    error: Exception | None = None
-
-
-def _first_frame(source: Source, wait_s: float) -> Frame | None:
-    """Open a source and take a frame.
-
-    Raises:
-        EdgeadError: It cannot be opened, ended at once, gave something unusable, or hangs.
-    """
-    found, over = _Opening(), threading.Event()
-
-    def look() -> None:
-        try:
-            session = source.open()
-            found.opened = True
+    def sinks(self) -> None:
+        built: list[Sink] = []
+        for place, table in sink_tables(self._config):
             try:
-                while not over.is_set():
-                    grab = session.read()
-                    if grab is not None:
-                        found.frame = grab.image
-                        return
-            finally:
-                session.close()
-        except Exception as error:  # noqa: BLE001  (a driver's own; told below)
-            found.error = error
+                sink = build_sink(table, self._base, place)
+                if sink is not None:
+                    check_not_twice(sink, built, place)
+                    built.append(sink)
+            except ConfigError as error:
+                self._wrong("sinks", error)
+                continue
+            name = f"sink: {'clips ' + str(self._folder_of(table)) if sink is None else sink.name}"
+            if self._try(name, functools.partial(self._check_sink, table)):
+                self._say(name + self._remark_on(table))
+        if built:
+            self._outbox()
 
-    thread = threading.Thread(target=look, name="check", daemon=True)
-    thread.start()
-    thread.join(wait_s)
-    over.set()
-    if isinstance(found.error, EdgeadError):
-        raise found.error
-    if isinstance(found.error, EndOfSourceError):
-        raise SourceError(f"{source.label} has no picture", "Give one that has.")
-    if found.error is not None:
-        raise SourceError(f"{source.label} raised {type(found.error).__name__}: {found.error}", "Mend it.")
-    if not found.opened:
-        raise SourceError(f"{source.label} has not opened within {wait_s:.0f} s", "See whether it is there.")
-    return found.frame
+    def _folder_of(self, table: tables.SinkTable) -> Path | None:
+        if isinstance(table, tables.PicturesSink | tables.ClipsSink):
+            return self._base / table.folder
+        return None
+
+    def _check_sink(self, table: tables.SinkTable) -> None:
+        folder = self._folder_of(table)
+        if folder is not None:
+            check_writable(folder)
+        if isinstance(table, tables.JsonlSink | tables.CsvSink):
+            check_file(self._base / table.path)
+
+    def _remark_on(self, table: tables.SinkTable) -> str:
+        """Of one that may be away: it is no problem, since its messages wait."""
+        if not isinstance(table, tables.MqttSink):
+            return ""
+        broker = broker_of(table)
+        if broker not in self._brokers:
+            self._brokers[broker] = problem_of(lambda: check_broker(broker))
+        error = self._brokers[broker]
+        return "; its broker answers" if error is None else f"; now {error.problem}: messages would wait"
+
+    def _outbox(self) -> None:
+        path = self._base / self._config.outbox.path
+        try:
+            remark = check_outbox(path)
+        except EdgeadError as error:
+            self._wrong("outbox", error)
+        else:
+            self._say(f"outbox: {path}" + (f"; {remark}" if remark else ""))
+
+    # -- pages -----------------------------------------------------------------------------------------
+
+    def pages(self) -> None:
+        metrics, view = self._config.metrics, self._config.view
+        if metrics is not None and self._try(
+            "[metrics]",
+            lambda: check_port("the page of numbers and health", metrics.host, metrics.port, self._stack),
+        ):
+            self._say(f"numbers and health: http://{metrics.host}:{metrics.port}/metrics")
+        if view is not None and self._try("[view]", lambda: self._check_view(view)):
+            self._say(f"live view: http://{view.host}:{view.port}/")
+
+    def _check_view(self, table: tables.ViewTable) -> None:
+        build_view(table, self._cameras)
+        check_port("the live view", table.host, table.port, self._stack)
+
+    # -- learning --------------------------------------------------------------------------------------
+
+    def learning(self) -> None:
+        learning = self._config.learning
+        self._try("sinks", self._check_commands)
+        if learning is None:
+            return
+        folder = self._base / learning.folder
+        if not self._try("[learning]", lambda: check_writable(folder)):
+            return
+        self._say(f"learning: {folder}")
+        for camera in self._config.camera:
+            self._try("[learning]", functools.partial(self._lessons, folder, camera.name))
+
+    def _check_commands(self) -> None:
+        build_commands(self._config, [], build_learning(self._config, self._base, []))
+
+    def _lessons(self, folder: Path, camera: str) -> None:
+        good = [entry for entry in check_lessons(folder, camera) if entry.kind == "good"]
+        gone = sum(not (folder / entry.picture).is_file() for entry in good)
+        if good:
+            lessons = "lesson" if len(good) == 1 else "lessons"
+            lost = f"; the pictures of {gone} are gone, and these cannot be" if gone else ""
+            self._say(f"{camera}: {len(good)} {lessons} would be learned again{lost}")

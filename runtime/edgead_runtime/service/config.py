@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -12,16 +12,15 @@ from typing import Any
 import msgspec
 
 from edgead_runtime.errors import ConfigError
-from edgead_runtime.service.tables import SINK_TYPES, TITLES, LoopConfig, table_at
+from edgead_runtime.service.tables import CameraTable, LoopConfig
+from edgead_runtime.service.wording import in_words, not_toml, place_of
+from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
+from edgead_runtime.streaming.names import check_name
 from edgead_runtime.streaming.zones import Zone, check_zones
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-_WHERE = re.compile(r"(?: - at `\$\.?(?P<path>[^`]*)`)$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
-_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
-_FEW = 2
-"""Tables that have a field of one name: of more, none is a hint."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_BYTES = 1_000_000
 
 
@@ -53,9 +52,11 @@ def parse_config(text: bytes, name: str, environment: Mapping[str, str] | None =
         ConfigError: Something is not valid.
     """
     try:
-        data = msgspec.toml.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name} is not TOML ({error})", "Mend that line.") from error
+        data = msgspec.toml.decode(text.removeprefix(_BYTE_ORDER_MARK))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name} is not TOML ({error})", "Save it as UTF-8.") from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{name} is not TOML ({error})", not_toml(str(error), text)) from error
     except RecursionError as error:
         raise ConfigError(f"{name} is nested too deeply", "Mend it.") from error
     return config_from_data(data, name, environment)
@@ -69,69 +70,70 @@ def config_from_data(
     Raises:
         ConfigError: Something is not valid.
     """
-    filled = _filled(data, "", name, os.environ if environment is None else environment)
+    filled = _Filling(data, name, os.environ if environment is None else environment)(data)
     try:
         config = msgspec.convert(filled, LoopConfig)
     except msgspec.ValidationError as error:
-        raise _named(str(error), name, filled) from error
+        raise in_words(str(error), name, filled) from error
+    config = laid_over(config, filled)
     _check(config, name)
     return config
 
 
-def _filled(value: Any, where: str, name: str, environment: Mapping[str, str]) -> Any:
-    """With variables of the environment put in."""
-    if isinstance(value, dict):
-        return {
-            key: _filled(each, f"{where}.{key}".lstrip("."), name, environment) for key, each in value.items()
-        }
-    if isinstance(value, list):
-        return [_filled(each, f"{where}[{index}]", name, environment) for index, each in enumerate(value)]
-    if not isinstance(value, str):
-        return value
+def laid_over(config: LoopConfig, data: Mapping[str, Any]) -> LoopConfig:
+    """Each table of a camera that the file has for all too, laid over that field by field.
 
-    def from_environment(found: re.Match[str]) -> str:
-        if found[1] not in environment:
-            raise ConfigError(
-                f"{name}: {where} asks for the environment's {found[1]}, which is not set", "Set it."
+    Args:
+        config: As it was read.
+        data: The same as plain data, which tells what was written from what is a default.
+    """
+    shared = [name for name in LoopConfig.__struct_fields__ if name in CameraTable.__struct_fields__]
+    cameras = []
+    for camera, written in zip(config.camera, data.get("camera", ()), strict=True):
+        laid = {
+            name: msgspec.structs.replace(
+                getattr(config, name), **{field: getattr(own, field) for field in written[name]}
             )
-        return environment[found[1]]
-
-    return _VARIABLE.sub(from_environment, value)
-
-
-def _named(message: str, name: str, data: Mapping[str, Any]) -> ConfigError:
-    """The message of msgspec with the field in front."""
-    found = _WHERE.search(message)
-    where = found["path"] if found else ""
-    what = message[: found.start()] if found else message
-    if unknown := _UNKNOWN.match(what):
-        field = unknown["name"]
-        return ConfigError(
-            f"{name}: {f'{where}.{field}'.lstrip('.')}: there is no such field", _hint(field, where, data)
-        )
-    if missing := _MISSING.match(what):
-        field = f"{where}.{missing['name']}".lstrip(".")
-        return ConfigError(f"{name}: {field} is missing", "Add it.")
-    if where.startswith("sink[") and where.endswith(".type"):
-        return ConfigError(
-            f"{name}: {where}: {what[:1].lower()}{what[1:]}", f"Sinks are {', '.join(SINK_TYPES)}."
-        )
-    return ConfigError(f"{name}: {where or 'the file'}: {what[:1].lower()}{what[1:]}", "Correct that field.")
+            for name in shared
+            if (own := getattr(camera, name)) is not None
+        }
+        cameras.append(msgspec.structs.replace(camera, **laid))
+    return msgspec.structs.replace(config, camera=tuple(cameras))
 
 
-def _hint(field: str, where: str, data: Mapping[str, Any]) -> str:
-    """What somebody who wrote a field that is not there may have meant."""
-    elsewhere = [title for title, table in TITLES.items() if field in table.__struct_fields__]
-    if 1 <= len(elsewhere) <= _FEW:
-        return f"It belongs into {' or '.join(elsewhere)}."
-    here = table_at(where, data)
-    if here is not None and (close := difflib.get_close_matches(field, here.__struct_fields__, 1)):
-        return f"Did you mean {close[0]}?"
-    # Last, since a word that is like one of another table is less of a hint.
-    known = {each: title for title, table in TITLES.items() for each in table.__struct_fields__}
-    if close := difflib.get_close_matches(field, sorted(known), 1):
-        return f"Did you mean {close[0]}, in {known[close[0]]}?"
-    return "`edgead run --print-config` shows all there are."
+class _Filling:
+    """Puts variables of the environment in, and refuses numbers that are none.
+
+    Args:
+        data: The whole file's.
+        name: Of the file.
+        environment: What variables there are.
+    """
+
+    def __init__(self, data: Mapping[str, Any], name: str, environment: Mapping[str, str]) -> None:
+        self._data, self._name, self._environment = data, name, environment
+
+    def __call__(self, value: Any, path: str = "") -> Any:
+        """The value with all that is in it."""
+        if isinstance(value, dict):
+            return {key: self(each, f"{path}.{key}".lstrip(".")) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self(each, f"{path}[{index}]") for index, each in enumerate(value)]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{self._place(path)}: {value} is no number to work with", "Correct it.")
+        if not isinstance(value, str):
+            return value
+        return _VARIABLE.sub(lambda found: self._variable(found[1], path), value)
+
+    def _variable(self, name: str, path: str) -> str:
+        if name not in self._environment:
+            raise ConfigError(
+                f"{self._place(path)} asks for the environment's {name}, which is not set", "Set it."
+            )
+        return self._environment[name]
+
+    def _place(self, path: str) -> str:
+        return ": ".join(part for part in (self._name, place_of(path, self._data)) if part)
 
 
 def _check(config: LoopConfig, name: str) -> None:
@@ -139,9 +141,27 @@ def _check(config: LoopConfig, name: str) -> None:
     names = [camera.name for camera in config.camera]
     for camera in config.camera:
         try:
+            check_name(camera.name, "a camera")
             if names.count(camera.name) > 1:
                 raise ConfigError("the name is given twice", "Name each camera once.")
             Rules(**msgspec.structs.asdict(camera.rules))
+            capture_settings(camera)
             check_zones([Zone(**msgspec.structs.asdict(zone)) for zone in camera.zone])
         except ConfigError as error:
             raise ConfigError(f"{name}: camera {camera.name}: {error.problem}", error.remedy) from error
+
+
+def capture_settings(table: CameraTable) -> CaptureSettings:
+    """How a camera's frames are taken.
+
+    Raises:
+        ConfigError: The numbers do not go together.
+    """
+    return CaptureSettings(
+        crop=table.crop,
+        max_fps=table.max_fps,
+        stall_s=table.stall_s,
+        frozen_s=table.frozen_s,
+        backoff_s=table.backoff_s,
+        give_up_s=table.give_up_s,
+    )

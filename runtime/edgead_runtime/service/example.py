@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _EXAMPLE = """\
 # edgead run --config loop.toml
 # Paths are relative to this file. ${NAME} is taken from the environment. What is commented out is the
@@ -62,7 +64,7 @@ close_after = 5                     # default 1: calm frames in a row close it
 # patch_distance = 0.25
 # position = 0.02                   # shift, as a share of the frame; 0 where parts move by design
 # close_ratio = 0.8                 # share of the limit at which an alert closes
-# The same fields in a table [camera.drift] hold for that camera alone.
+# A table [camera.drift] has the same fields for one camera; what it leaves out is as it is here.
 
 [engine]
 # name = "auto"                     # the one that measures fastest here, onnxruntime or openvino
@@ -119,7 +121,7 @@ folder = "events"
 # headers = { Authorization = "Bearer ${HOOK_TOKEN}" }
 # pictures = false                  # put them into the JSON
 # timeout_s = 10.0
-# kinds = []                        # by default all; event, trouble, drift, learned, unlearned, loss
+# kinds = ["event", "loss"]         # by default all; also trouble, drift, learned and unlearned
 
 # [[sink]]
 # type = "lines"                    # JSON lines on stdout
@@ -150,3 +152,32 @@ folder = "events"
 def example_config() -> str:
     """The text of the example."""
     return _EXAMPLE
+
+
+_HEADER = re.compile(r"^(?:# )?(\[[^\]]+\]\]?)")
+_LINE = re.compile(r"^(?:# )?(?P<field>\w+) = (?P<value>.*?)(?:\s+# (?P<comment>.*))?$")
+
+
+def example_of(title: str, field: str) -> str:
+    """How a field is written: ``crop = [0, 0, 640, 480] (x, y, width, height in pixels)``.
+
+    Args:
+        title: Of its table as it is written, ``[engine]``; of a sink its type.
+        field: Its name.
+
+    Returns:
+        Nothing where the example shows it in no line of its own.
+    """
+    section = ""
+    for line in _EXAMPLE.splitlines():
+        if header := _HEADER.match(line):
+            section = header[1]
+        found = _LINE.match(line)
+        if found is None:
+            continue
+        if found["field"] == "type" and section == "[[sink]]":
+            section = found["value"].strip('"')
+        if (section, found["field"]) == (title, field):
+            comment = re.sub(r"^(by default|default|or) .*", "", found["comment"] or "").rstrip(",;")
+            return f"{field} = {found['value']}" + (f" ({comment})" if comment else "")
+    return ""

@@ -8,10 +8,10 @@ from pathlib import Path
 from edgead_runtime.detector import Detector
 from edgead_runtime.errors import ConfigError
 from edgead_runtime.service import tables
+from edgead_runtime.service.sinks import broker_of
 from edgead_runtime.streaming.cameras import Camera
 from edgead_runtime.streaming.learning import LineLearning
 from edgead_runtime.streaming.messages import Message
-from edgead_runtime.streaming.mqtt_client import Broker
 from edgead_runtime.streaming.mqtt_commands import MqttCommands
 from edgead_runtime.streaming.teaching import Teacher
 
@@ -21,6 +21,7 @@ def build_learning(
     base: Path,
     cameras: Sequence[Camera],
     tell: Callable[[Message], None] | None = None,
+    so_far: Callable[[str, int, int], None] = lambda camera, done, total: None,
 ) -> LineLearning | None:
     """What teaches the cameras' detectors; ``None`` where nothing of the kind is configured.
 
@@ -29,6 +30,7 @@ def build_learning(
         base: Paths are relative to it.
         cameras: Those of the loop.
         tell: Takes the message of each lesson.
+        so_far: See :class:`LineLearning`.
     """
     table = config.learning
     if table is None:
@@ -40,6 +42,7 @@ def build_learning(
         max_mb=table.max_mb,
         bank_limit=table.bank_limit,
         tell=tell,
+        so_far=so_far,
     )
 
 
@@ -64,7 +67,7 @@ def build_commands(
     names = [camera.name for camera in cameras]
     return [
         MqttCommands(
-            Broker(table.host, table.port, table.username, table.password, table.tls),
+            broker_of(table),
             table.prefix,
             names,
             teacher,

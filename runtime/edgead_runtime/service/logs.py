@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
@@ -27,10 +28,15 @@ class _LineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (the base class's name)
+        # The name of a file may hold a line break, and so a line that nobody logged.
+        line = super().formatMessage(record)
+        return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)
+
 
 @contextlib.contextmanager
 def logging_to_stderr(*, as_json: bool, level: str) -> Iterator[None]:
-    """Send edgead's log to stderr, until this ends.
+    """Send edgead's log to stderr, until this ends; with what libraries warn of, in the same form.
 
     Args:
         as_json: One JSON object a line.
@@ -38,12 +44,29 @@ def logging_to_stderr(*, as_json: bool, level: str) -> Iterator[None]:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if as_json else _LineFormatter())
-    logger = logging.getLogger("edgead")
+    logger, root = logging.getLogger("edgead"), logging.getLogger()
     before = logger.handlers[:], logger.propagate, logger.level
+    hook = threading.excepthook
     logger.handlers[:], logger.propagate = [handler], False
     logger.setLevel(level.upper())
+    ours = not root.handlers  # else somebody takes care of it
+    if ours:
+        root.addHandler(handler)
+        logging.captureWarnings(capture=True)
+    threading.excepthook = _log_thread
     try:
         yield
     finally:
+        threading.excepthook = hook
+        if ours:
+            logging.captureWarnings(capture=False)
+            root.removeHandler(handler)
         logger.handlers[:], logger.propagate = before[:2]
         logger.setLevel(before[2])
+
+
+def _log_thread(found: threading.ExceptHookArgs) -> None:
+    """A thread that ended by an error of ours: a line like any other, and no bare traceback."""
+    name = "" if found.thread is None else found.thread.name
+    error = found.exc_value
+    logging.getLogger("edgead.run").error("the thread %s ended: %s", name, error, exc_info=error)

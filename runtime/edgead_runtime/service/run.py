@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from edgead_runtime.service.build import build_cameras, build_clips, build_drift, build_sinks, build_view
+from edgead_runtime.detector import Detector
+from edgead_runtime.service.build import build_cameras, build_drift, build_view, set_thresholds
 from edgead_runtime.service.learning import build_commands, build_learning
+from edgead_runtime.service.sinks import build_clips, build_sinks
+from edgead_runtime.service.starting import Starting, StoppedWhileStartingError
 from edgead_runtime.service.systemd import ServiceManager
 from edgead_runtime.service.tables import LoopConfig
 from edgead_runtime.streaming.cameras import CameraStats
 from edgead_runtime.streaming.delivery import Delivery
 from edgead_runtime.streaming.loop import Stream
+from edgead_runtime.streaming.mqtt_commands import metric_lines
 from edgead_runtime.streaming.results import Listener
 from edgead_runtime.streaming.signals import stop_on_signals
 from edgead_runtime.streaming.sinks import Metrics
@@ -32,58 +37,96 @@ def run_loop(config: LoopConfig, base: Path) -> Mapping[str, CameraStats]:
         base: Paths in it are relative to this folder.
 
     Returns:
-        What happened, by camera.
+        What happened, by camera; nothing where it was ended before it had begun.
 
     Raises:
         EdgeadError: It could not begin, or could not go on; the message says why.
     """
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
-        cameras = build_cameras(config, base, stack)
-        sinks = build_sinks(config, base)
-        listeners: list[Listener] = []
-        delivery: Delivery | None = None
-        if sinks:
-            outbox = config.outbox
-            delivery = stack.enter_context(Delivery(sinks, outbox=base / outbox.path, max_mb=outbox.max_mb))
-            listeners.append(delivery)
-        listeners += [stack.enter_context(clips) for clips in build_clips(config, base)]
-        learning = build_learning(config, base, cameras, None if delivery is None else delivery.on_message)
-        if learning is not None:
-            stack.enter_context(learning)
-        listeners += [stack.enter_context(each) for each in build_commands(config, cameras, learning)]
-        metrics: Metrics | None = None
-        if config.metrics is not None:
-            metrics = stack.enter_context(Metrics(config.metrics.host, config.metrics.port))
-            listeners.append(metrics)
-            log.info("numbers at http://%s:%d/metrics", config.metrics.host, metrics.port)
-        view: LiveView | None = None
-        if config.view is not None:
-            view = stack.enter_context(build_view(config.view, cameras, learning))
-            listeners.append(view)
-            log.info("live view at %s", view.url)
-        drift = build_drift(config, cameras, tuple(listeners))
-        if drift is not None:
-            listeners.append(stack.enter_context(drift))
-            if metrics is not None:
-                metrics.also(drift.metric_lines)
-        stream = Stream(
-            cameras,
-            listeners=listeners,
-            stop=stop,
-            engine_timeout_s=config.engine.timeout_s,
-            give_up_after=config.engine.give_up_after,
-        )
-        if metrics is not None:
-            metrics.watch(stream, delivery)
-        if view is not None:
-            view.watch(stream)
-        for camera in cameras:
-            log.info("%s: inspecting %s", camera.name, camera.source.label)
-        with ServiceManager(lambda: stream.standing_s < LOOP_STANDS_S, lambda: _in_a_line(stream)):
-            _follow(stream, config.log.status_every_s)
+        manager = stack.enter_context(ServiceManager())
+        metrics = _metrics(config, stack)
+        starting = Starting(stop, [manager.starting, *([] if metrics is None else [metrics.starting])])
+        try:
+            stream = _start(config, base, stack, stop, metrics, starting)
+        except StoppedWhileStartingError:
+            log.info("ended before it had begun")
+            return {}
+        manager.ready(lambda: stream.standing_s < LOOP_STANDS_S, lambda: _in_a_line(stream))
+        _follow(stream, config.log.status_every_s)
+        manager.stopping()
         _say_status(stream)
         return stream.stats()
+
+
+def _metrics(config: LoopConfig, stack: ExitStack) -> Metrics | None:
+    """First of all, so that who asks for its health while it starts gets an answer."""
+    if config.metrics is None:
+        return None
+    metrics = stack.enter_context(Metrics(config.metrics.host, config.metrics.port))
+    metrics.starting("reading the detectors")
+    host = config.metrics.host
+    shown = f"[{host}]" if ":" in host else host
+    log.info("numbers at http://%s:%d/metrics", shown, metrics.port)
+    return metrics
+
+
+def _start(
+    config: LoopConfig,
+    base: Path,
+    stack: ExitStack,
+    stop: threading.Event,
+    metrics: Metrics | None,
+    starting: Starting,
+) -> Stream:
+    """All that the loop needs, opened. What ``--check`` tries is the same (:mod:`.checking`)."""
+    sinks = build_sinks(config, base)  # what is quickly told to be wrong comes before what takes long
+    cameras = build_cameras(config, base, stack, starting)
+    listeners: list[Listener] = []
+    delivery: Delivery | None = None
+    if sinks:
+        outbox = config.outbox
+        delivery = stack.enter_context(Delivery(sinks, outbox=base / outbox.path, max_mb=outbox.max_mb))
+        listeners.append(delivery)
+    listeners += [stack.enter_context(clips) for clips in build_clips(config, base)]
+    tell = None if delivery is None else delivery.on_message
+    learning = build_learning(config, base, cameras, tell, starting.lessons)
+    commands = build_commands(config, cameras, learning)
+    if learning is not None:
+        stack.enter_context(learning)
+    set_thresholds(config, cameras)
+    listeners += [stack.enter_context(each) for each in commands]
+    if metrics is not None:
+        listeners.append(metrics)
+    view: LiveView | None = None
+    if config.view is not None:
+        view = stack.enter_context(build_view(config.view, cameras, learning))
+        listeners.append(view)
+        log.info("live view at %s", view.url)
+    starting("looking at the good pictures, for drift")
+    drift = build_drift(config, cameras, tuple(listeners))
+    if drift is not None:
+        listeners.append(stack.enter_context(drift))
+    stream = Stream(
+        cameras,
+        listeners=listeners,
+        stop=stop,
+        engine_timeout_s=config.engine.timeout_s,
+        give_up_after=config.engine.give_up_after,
+    )
+    if metrics is not None:
+        metrics.watch(stream, delivery)
+        if drift is not None:
+            metrics.also(drift.metric_lines)
+        if commands:
+            metrics.also(lambda: metric_lines(commands))
+    if view is not None:
+        view.watch(stream)
+    for camera in cameras:
+        for note in camera.detector.budget_notes if isinstance(camera.detector, Detector) else ():
+            log.warning("%s: %s", camera.name, note)
+        log.info("%s: inspecting %s", camera.name, camera.source.label)
+    return stream
 
 
 def _follow(stream: Stream, status_every_s: float) -> None:

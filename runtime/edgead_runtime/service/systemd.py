@@ -17,28 +17,25 @@ log = logging.getLogger("edgead.run")
 
 _A_THIRD = 3  # of the watchdog's time: one ping may be late without the loop being ended
 _STATUS_EVERY_S = 10.0
+_LONGEST_STEP_S = 900
 
 
 class ServiceManager:
-    """Keeps systemd informed while the loop runs; a context manager.
+    """Keeps systemd informed from the start of the loop to its end; a context manager.
 
-    The watchdog is fed only while the loop's thread turns. One that hangs (in a sink of somebody's own, say)
-    is thereby ended and started anew, which a process that merely exists would not be.
+    While it starts, each step may take as long as it says (:meth:`starting`): lessons that are learned again
+    can take longer than ``TimeoutStartSec``, and one that hangs is still ended. Once it is ready the watchdog
+    is fed, only while the loop's thread turns. One that hangs (in a sink of somebody's own, say) is thereby
+    ended and started anew, which a process that merely exists would not be.
 
     Args:
-        turns: Whether the loop's thread turns; asked from another thread.
-        status: What ``systemctl status`` shows, in a line.
         environment: By default that of the process.
     """
 
-    def __init__(
-        self,
-        turns: Callable[[], bool],
-        status: Callable[[], str],
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         environment = os.environ if environment is None else environment
-        self._turns, self._status = turns, status
+        self._turns: Callable[[], bool] = lambda: False
+        self._status: Callable[[], str] = lambda: ""
         self._address = environment.get("NOTIFY_SOCKET", "")
         self.watchdog_s = _watchdog_s(environment)
         """Within which systemd wants to hear of it; ``None`` where it does not watch."""
@@ -46,27 +43,44 @@ class ServiceManager:
         self._thread = threading.Thread(target=self._run, name="service manager", daemon=True)
         self._failed = False
 
-    def __enter__(self) -> ServiceManager:
-        """Say that it is ready: detectors are loaded, sinks open. A camera may still be away."""
+    def starting(self, what: str) -> None:
+        """Say what is being done before it is ready, and that the next step may take a quarter of an hour."""
+        self._send(f"EXTEND_TIMEOUT_USEC={_LONGEST_STEP_S * 1_000_000}", f"STATUS={_one_line(what)}")
+
+    def ready(self, turns: Callable[[], bool], status: Callable[[], str]) -> None:
+        """Say that it is ready: detectors are loaded, sinks open. A camera may still be away.
+
+        Args:
+            turns: Whether the loop's thread turns; asked from another thread.
+            status: What ``systemctl status`` shows, in a line.
+        """
+        self._turns, self._status = turns, status
         if self._address:
-            self._send("READY=1", f"STATUS={self._status()}")
+            self._send("READY=1", f"STATUS={_one_line(status())}")
             self._thread.start()
+
+    def stopping(self, why: str = "") -> None:
+        """Say that it is stopping. Once; what comes after the first time is passed over."""
+        if self._over.is_set():
+            return
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join(1.0)
+        self._send("STOPPING=1", f"STATUS={_one_line(why)}")
+
+    def __enter__(self) -> ServiceManager:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Say that it is stopping."""
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join(1.0)
-        self._send("STOPPING=1")
+        self.stopping("" if error is None else str(error))
 
     def _run(self) -> None:
         every_s = _STATUS_EVERY_S if self.watchdog_s is None else self.watchdog_s / _A_THIRD
         while not self._over.wait(min(every_s, _STATUS_EVERY_S)):
             if self._turns():
-                self._send("WATCHDOG=1", f"STATUS={self._status()}")
+                self._send("WATCHDOG=1", f"STATUS={_one_line(self._status())}")
             else:
                 log.error("the loop's thread does not turn: the watchdog is not fed")
                 self._send("STATUS=the loop's thread does not turn")
@@ -94,3 +108,7 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
         return None
     # Set for another process where a parent passed its environment on.
     return microseconds / 1e6 if microseconds > 0 and process == os.getpid() else None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,9 +1,12 @@
-"""The tables of a loop's TOML file. Types, ranges and defaults are here, and nowhere else twice."""
+"""The tables of a loop's TOML file. Types, ranges and defaults are here, and nowhere else twice.
+
+A table that a camera has under the name of one that the file has for all (``[camera.drift]``, ``[drift]``) is
+laid over that: what it leaves out is as it is there (:func:`edgead_runtime.service.config.laid_over`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +22,8 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 Megabytes = Annotated[float, Meta(gt=0, le=1e9)]
+MessageKind = Literal["event", "trouble", "drift", "learned", "unlearned", "loss"]
+"""Those of :data:`edgead_runtime.streaming.messages.KINDS`."""
 Limit = Annotated[float, Meta(ge=0, lt=0.5)]
 
 
@@ -64,7 +69,7 @@ class TriggerTable(BrokerFields, frozen=True, kw_only=True):
 
 
 class DriftTable(Table, frozen=True):
-    """``[drift]``, or ``[camera.drift]`` for one camera: how far it may be from enrolment."""
+    """``[drift]``, and ``[camera.drift]`` laid over it: how far it may be from enrolment."""
 
     enabled: bool = True
     window: Annotated[int, Meta(ge=10)] = DriftSettings.window
@@ -203,7 +208,7 @@ class WebhookSink(Table, tag="webhook", tag_field="type", frozen=True):
     headers: dict[str, str] = {}
     pictures: bool = False
     timeout_s: Positive = 10.0
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[MessageKind, ...] = ()
 
 
 class LinesSink(Table, tag="lines", tag_field="type", frozen=True):
@@ -225,59 +230,3 @@ class LoopConfig(Table, frozen=True):
     learning: LearningTable | None = None
     view: ViewTable | None = None
     log: LogTable = LogTable()
-
-
-SINK_TYPES = tuple(str(sink.__struct_config__.tag) for sink in get_args(SinkTable))
-
-
-def _sink_title(tag: object) -> str:
-    return f'a [[sink]] of type "{tag}"'
-
-
-TITLES: Mapping[str, type[Table]] = {
-    "the top of the file": LoopConfig,
-    "[[camera]]": CameraTable,
-    "[camera.rules]": RulesTable,
-    "[[camera.zone]]": ZoneTable,
-    "[camera.trigger]": TriggerTable,
-    "[drift]": DriftTable,
-    "[engine]": EngineTable,
-    "[outbox]": OutboxTable,
-    "[metrics]": MetricsTable,
-    "[learning]": LearningTable,
-    "[view]": ViewTable,
-    "[log]": LogTable,
-    **{_sink_title(sink.__struct_config__.tag): sink for sink in get_args(SinkTable)},
-}
-"""As a person calls them."""
-TABLES: tuple[type[Table], ...] = tuple(TITLES.values())
-
-_IN_CAMERA: Mapping[str, type[Table]] = {
-    "rules": RulesTable,
-    "zone": ZoneTable,
-    "trigger": TriggerTable,
-    "drift": DriftTable,
-}
-
-
-def table_at(path: str, data: Mapping[str, Any]) -> type[Table] | None:
-    """The table at a place of the file.
-
-    Args:
-        path: As msgspec gives it: ``camera[0].rules``; empty: the whole file.
-        data: The file's, to see of which type a sink is.
-
-    Returns:
-        Its type, or ``None`` where there is no telling.
-    """
-    first, _, rest = path.partition(".")
-    name, _, index = first.partition("[")
-    if name == "camera":
-        return CameraTable if not rest else _IN_CAMERA.get(rest.partition("[")[0])
-    if name == "sink":
-        try:
-            tag = data["sink"][int(index.rstrip("]"))]["type"]
-        except (KeyError, IndexError, ValueError, TypeError):
-            return None
-        return TITLES.get(_sink_title(tag))
-    return TITLES.get(f"[{name}]" if name else "the top of the file")

@@ -6,8 +6,7 @@ import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import timezone
 from pathlib import Path
 from typing import Literal
@@ -18,8 +17,9 @@ from edgead_runtime.bank import Reference
 from edgead_runtime.detector import Detector
 from edgead_runtime.detector_identity import detector_fingerprint
 from edgead_runtime.errors import EdgeadError, LearningError
-from edgead_runtime.images import Frame, Picture, check_frame, encode_png, frame_digest, read_picture
+from edgead_runtime.images import Picture, frame_digest, read_picture
 from edgead_runtime.streaming.clock import Clock, stamp
+from edgead_runtime.streaming.lesson_facts import PictureFacts, printable
 from edgead_runtime.streaming.lesson_journal import JOURNAL_NAME, Entry, Journal, folder_for
 from edgead_runtime.streaming.lesson_pictures import DEFECT, GOOD, LessonPictures
 from edgead_runtime.streaming.teaching import Lesson
@@ -27,30 +27,7 @@ from edgead_runtime.streaming.teaching import Lesson
 log = logging.getLogger("edgead.learning")
 
 LEARNED_NAME = "learned.edgead"
-_WHO_CHARACTERS = 200
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """A picture as it came."""
-
-    frame: Frame
-    """A copy: the camera's library may fill its buffer anew."""
-    png: bytes
-    name: str
-    digest: str
-    width: int
-    height: int
-
-    @classmethod
-    def of(cls, picture: Picture) -> _Facts:
-        frame = check_frame(picture.frame).copy()
-        height, width = frame.shape[:2]
-        return cls(frame, encode_png(frame), printable(picture.name), frame_digest(frame), width, height)
-
-    def kept_as(self, name: str) -> Picture:
-        """As it goes into the bank."""
-        return Picture(name, self.frame, self.png)
+SoFar = Callable[[int, int], None]
 
 
 class CameraLessons:
@@ -75,13 +52,20 @@ class CameraLessons:
         self.not_learned: dict[str, str] = {}
         """Lessons that count and are not in the bank all the same: id -> why."""
         self._changed = False
+        self._is_whole = False
+        """Whether all that counts has been learned again, as far as it can be."""
         self._calibration = detector.calibration
         """From before a threshold was moved while the loop ran."""
 
     # -- from an earlier run ---------------------------------------------------------------------------
 
-    def learn_again(self) -> None:
-        """Bring the detector, as its file has it, to what the journal says. What cannot be, is logged."""
+    def learn_again(self, so_far: SoFar = lambda done, total: None) -> None:
+        """Bring the detector, as its file has it, to what the journal says. What cannot be, is logged.
+
+        Args:
+            so_far: Called before each lesson, and after the last, with how many are done and how many there
+                are; what it raises ends this in between.
+        """
         with self._lock:
             undone = self._journal.undone()
             good = [entry for entry in self._journal.entries if entry.kind == "good"]
@@ -98,16 +82,20 @@ class CameraLessons:
             if missing:
                 pictures = "picture" if len(missing) == 1 else "pictures"
                 log.info("%s: learning %d good %s again", self.camera, len(missing), pictures)
-            for entry in missing:
+            for done, entry in enumerate(missing):
+                so_far(done, len(missing))
                 try:
                     with self._as_ours():
                         self._learn_from_file(entry)
                 except EdgeadError as error:
                     self.not_learned[entry.id] = str(error)
                     log.error("%s: lesson %s is not in the bank: %s", self.camera, entry.id, error)  # noqa: TRY400
+            if missing:
+                so_far(len(missing), len(missing))
             for entry in self._journal.entries:
                 if entry.id in undone:  # a crash may have come between
                     self._set_aside(entry)
+            self._is_whole = True
 
     def _learn_from_file(self, entry: Entry) -> None:
         path = self._pictures.path(entry.picture)
@@ -123,7 +111,7 @@ class CameraLessons:
 
     def add_good(self, picture: Picture, who: str) -> tuple[Entry, Picture]:
         """See :class:`~edgead_runtime.streaming.teaching.Teacher`; also gives the picture as it was kept."""
-        facts = _Facts.of(picture)
+        facts = PictureFacts.of(picture)
         with self._lock:
             self._check_not_taught(facts.digest, "good")
             lesson_id = self._new_id()
@@ -149,7 +137,7 @@ class CameraLessons:
 
     def keep_defect(self, picture: Picture, who: str) -> tuple[Entry, Picture]:
         """See :class:`~edgead_runtime.streaming.teaching.Teacher`; also gives the picture as it was kept."""
-        facts = _Facts.of(picture)
+        facts = PictureFacts.of(picture)
         with self._lock:
             self._check_not_taught(facts.digest, "defect")
             lesson_id = self._new_id()
@@ -238,7 +226,7 @@ class CameraLessons:
                     "There is nothing to do." if entry.kind == kind else "Take that lesson back first.",
                 )
 
-    def _keep(self, place: str, name: str, facts: _Facts) -> str:
+    def _keep(self, place: str, name: str, facts: PictureFacts) -> str:
         enrolled = [one for one in self.detector.references if one.added == "enrollment"]
         self._pictures.copy_enrolled(self.camera, enrolled)
         return self._pictures.keep(self.camera, place, name, facts.png)
@@ -251,7 +239,7 @@ class CameraLessons:
         lesson_id: str,
         kind: Literal["good", "defect"],
         who: str,
-        facts: _Facts,
+        facts: PictureFacts,
         picture: str,
         before: str,
     ) -> Entry:
@@ -293,8 +281,9 @@ class CameraLessons:
         with self._lock:
             path = self._folder / LEARNED_NAME
             try:
-                # An older file may know a lesson that was undone in a run that did not come to its end.
-                if self._changed or path.exists():
+                # An older file may know a lesson that was undone in a run that did not come to its end. One
+                # that was ended while it learned again knows too little.
+                if self._is_whole and (self._changed or path.exists()):
                     self._save(path)
             except EdgeadError as error:  # the journal has it all
                 log.warning("%s: %s", self.camera, error)
@@ -309,9 +298,3 @@ class CameraLessons:
             self.detector.save(path)
         finally:
             self.detector.restore_calibration(moved)
-
-
-def printable(text: str) -> str:
-    """A name as anybody may have typed it: one line, not too long, and such that it can be written."""
-    shown = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(shown.split())[:_WHO_CHARACTERS].encode("utf-8", errors="replace").decode()

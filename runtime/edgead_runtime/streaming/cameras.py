@@ -11,6 +11,7 @@ from edgead_runtime.errors import ConfigError
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.engine_thread import Inspects
+from edgead_runtime.streaming.names import check_name
 from edgead_runtime.streaming.sources.base import Source
 from edgead_runtime.streaming.sources.files import Pictures, WatchedFolder
 from edgead_runtime.streaming.triggers import Trigger
@@ -44,11 +45,7 @@ class Camera:
                 f"skip_unchanged is given for {self.name}, whose every frame is another part",
                 "Leave it out: parts that look alike would pass uninspected.",
             )
-        if not self.name or not self.name.isprintable() or set(self.name) & set("/#+\\ "):
-            raise ConfigError(
-                f"{self.name!r} is no name for a camera",
-                "Use letters, digits, '-' and '_': it goes into topics and file names.",
-            )
+        check_name(self.name, "a camera")
         if self.budget_ms is not None and not self.budget_ms > 0:
             raise ConfigError(f"budget_ms is {self.budget_ms}", "Give milliseconds above 0.")
         if self.zones and not hasattr(self.detector, "calibration"):
@@ -83,6 +80,8 @@ class CameraStats:
     repeated: int
     """Of the inspected: answered as the frame before, since nothing had changed (``skip_unchanged``)."""
     reconnects: int
+    triggers_missed: int
+    """Firings for which no frame was taken; each is a part that nobody inspected."""
     open_events: int
     latency_ms: dict[str, float]
     """``p50`` and ``p99`` from capture to verdict, of the last 1024 frames."""

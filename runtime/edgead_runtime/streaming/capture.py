@@ -12,6 +12,7 @@ from edgead_runtime.streaming.clock import Clock
 from edgead_runtime.streaming.frames import CameraFrame
 from edgead_runtime.streaming.mailbox import Mailbox
 from edgead_runtime.streaming.shaping import Stillness, cropped
+from edgead_runtime.streaming.shown import without_secrets
 from edgead_runtime.streaming.sources.base import EndOfSourceError, Grab, Session, Source
 from edgead_runtime.streaming.triggers import Trigger
 
@@ -19,6 +20,8 @@ _TRIGGERED_FRAMES = 8
 _WAITING_FILES = 2
 _MAX_HUNG_READERS = 3
 _AFTER_UNUSABLE_S = 0.01
+_MISSED_TOLD_S = 60.0
+"""After the last missed trigger: one in a month is no reason not to be ready for the rest of it."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Capture:
         self.reconnects = 0
         self.ended = False
         self.failure: SourceError | None = None
+        self._missed, self._missed_s = 0, 0.0
         self._troubles: dict[str, str] = {}
         self._lock = threading.Lock()
         self._hung: list[_Reader] = []
@@ -98,7 +102,7 @@ class Capture:
 
     @property
     def troubles(self) -> dict[str, str]:
-        """What is wrong now, kind -> in words: ``lost``, ``stalled``, ``frozen``, ``triggers missed``."""
+        """What is wrong now, kind -> in words; docs/loop.md has the kinds."""
         with self._lock:
             return dict(self._troubles)
 
@@ -112,8 +116,9 @@ class Capture:
 
     def watch(self) -> None:
         """Notice a source that hangs, and open a live one anew; called by the loop every so often."""
-        if self.trigger is not None and self.trigger.missed:
-            self.set_trouble("triggers missed", f"{self.trigger.missed} parts came faster than frames")
+        if self.trigger is not None:
+            self.set_trouble("trigger lost", self.trigger.problem or None)
+            self._watch_triggers(self.trigger.missed)
         since = self._reader.busy_since
         source = self.source
         if since is None or (source.paces_itself and not source.live):
@@ -131,6 +136,15 @@ class Capture:
             self.reconnects += 1
             self._reader = _Reader(self)
             self._reader.start()
+
+    def _watch_triggers(self, missed: int) -> None:
+        now = self.clock.monotonic()
+        if missed > self._missed:
+            self._missed, self._missed_s = missed, now
+            parts = "part" if missed == 1 else "parts"
+            self.set_trouble("triggers missed", f"{missed} {parts} came faster than frames")
+        elif now - self._missed_s >= _MISSED_TOLD_S:
+            self.set_trouble("triggers missed", None)
 
 
 class _Reader(threading.Thread):
@@ -186,7 +200,7 @@ class _Reader(threading.Thread):
         except (EndOfSourceError, SourceError):
             raise
         except Exception as error:  # a driver's own exception must not end the thread unseen
-            problem = f"{source.label} raised {type(error).__name__}: {error}"
+            problem = f"{source.label} raised {type(error).__name__}: {without_secrets(str(error))}"
             lost = SourceLostError(problem, "See what its driver says; it is tried again.")
             if not source.live:
                 raise SourceError(problem, "Mend what gives the frames.") from error

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import queue
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from edgead_runtime.errors import ConfigError, EdgeadError, SinkRefusedError
 from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock, stamp
+from edgead_runtime.streaming.encoding import encoded
 from edgead_runtime.streaming.messages import Message
 from edgead_runtime.streaming.outbox import Outbox
 from edgead_runtime.streaming.results import StreamResult
 from edgead_runtime.streaming.sinks.base import Sink
-from edgead_runtime.streaming.stored import StoredMessage
+from edgead_runtime.streaming.stored import Loss, StoredMessage
 
 log = logging.getLogger("edgead.delivery")
 
@@ -43,6 +42,8 @@ class SinkState:
     """Attempts that failed."""
     down: str = ""
     """Why it does not take messages now; empty while it does."""
+    losses_told: Loss = field(default_factory=Loss)
+    """What the quota took from it, and it knows of."""
 
 
 class Delivery:
@@ -148,8 +149,9 @@ class Delivery:
         self._stop.set()
         with self._outbox.changed:
             self._outbox.changed.notify_all()
+        end = time.monotonic() + self._drain_s  # for all of them together: ten that hang take no longer
         for thread in deliverers:
-            thread.join(self._drain_s)
+            thread.join(max(0.0, end - time.monotonic()))
         left = {name: count for name, count in self._outbox.waiting().items() if count}
         if left:
             log.warning(
@@ -201,6 +203,14 @@ class Delivery:
         """How many messages each sink has still to get."""
         return {} if self._outbox is None else self._outbox.waiting()
 
+    def losses(self) -> dict[str, Loss]:
+        """What the quota took from each sink, told to it or not yet; of an earlier run only what was not."""
+        outbox = self._outbox
+        if outbox is None:
+            return {name: state.losses_told for name, state in self.states.items()}
+        with outbox.changed:
+            return {name: state.losses_told.plus(outbox.lost(name)) for name, state in self.states.items()}
+
     @property
     def disk_problem(self) -> str:
         """Why messages wait in memory only; empty while the disk works."""
@@ -218,7 +228,7 @@ class Delivery:
             try:
                 if message is None:
                     return
-                outbox.add([_encoded(message)])
+                outbox.add([encoded(message)])
             except Exception:
                 log.exception("a message could not be kept: %s", message)
             finally:
@@ -239,6 +249,8 @@ class Delivery:
                     is_open = True
                 self._hand_on(sink, outbox, messages, state)
             except Exception as error:  # noqa: BLE001  (whatever it is, the message comes again)
+                if self._stop.is_set():  # it came back after we had given it up, to an outbox that is closed
+                    break
                 state.failures += 1
                 if not state.down:
                     log.warning("%s is down: %s", sink.name, error)
@@ -257,8 +269,11 @@ class Delivery:
     ) -> None:
         loss = outbox.lost(sink.name)
         if loss:
-            sink.send(StoredMessage("loss", "", "outbox", "closed", stamp(self._clock.now()), asdict(loss)))
-            outbox.told(sink.name, loss)
+            body = {**asdict(loss), "text": loss.text}
+            sink.send(StoredMessage("loss", "", "outbox", "closed", stamp(self._clock.now()), body))
+            with outbox.changed:  # together, or a sum of both would go back for a moment
+                outbox.told(sink.name, loss)
+                state.losses_told = state.losses_told.plus(loss)
         for message in messages:
             if self._stop.is_set():
                 return
@@ -273,37 +288,6 @@ class Delivery:
             if state.down:
                 log.info("%s takes messages again", sink.name)
                 state.down = ""
-
-
-def _encoded(message: Message) -> StoredMessage:
-    attachments = {}
-    for name, make in message.attachments.items():
-        try:
-            attachments[name] = make()
-        except Exception:
-            log.exception("%s of %s could not be made; the message goes without", name, message.key)
-    return StoredMessage(
-        message.kind,
-        message.camera,
-        message.key,
-        message.state,
-        message.at,
-        _plain(message.body),
-        attachments,
-    )
-
-
-def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
-    """As every sink can write it: a message that none can write would stand in the way of all others.
-
-    What is no number becomes null, letters that are none (a file name of foreign bytes) a question mark, and
-    what JSON does not know its text.
-    """
-    text = json.dumps(dict(body), ensure_ascii=False, default=str)
-    plain: dict[str, Any] = json.loads(
-        text.encode("utf-8", errors="replace").decode(), parse_constant=lambda _: None
-    )
-    return plain
 
 
 def _close(sink: Sink) -> None:

@@ -49,7 +49,7 @@ class EngineThread:
             detector: Does it.
             frame: ``[H, W, 3]`` uint8, BGR.
             while_waiting: Called about twice a second, so that a slow engine does not stop the watch over
-                cameras.
+                cameras. What it raises ends the wait; this thread is then lost, and so is the stream.
 
         Raises:
             StreamStoppedError: It did not come back in time. This thread is lost; so is the stream.

@@ -52,6 +52,7 @@ class Lane:
             degraded=tally.degraded,
             repeated=tally.repeated,
             reconnects=capture.reconnects,
+            triggers_missed=0 if capture.trigger is None else capture.trigger.missed,
             open_events=self.judge.open_events,
             latency_ms=tally.quantiles(),
             troubles={**capture.troubles, **self.own_troubles},

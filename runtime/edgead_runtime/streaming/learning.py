@@ -9,6 +9,7 @@ written as a whole for each lesson.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from types import TracebackType
 from edgead_runtime.detector import Detector
 from edgead_runtime.errors import ConfigError, LearningError
 from edgead_runtime.images import Picture, encode_jpeg
+from edgead_runtime.memory import size_of
 from edgead_runtime.streaming.camera_lessons import CameraLessons
 from edgead_runtime.streaming.clock import SYSTEM_CLOCK, Clock
 from edgead_runtime.streaming.lesson_journal import Entry, folder_for
@@ -34,8 +36,7 @@ _LEAST_LIMIT = 65_536
 def default_bank_limit(detector: Detector) -> int:
     """Twice the patches that were enrolled, and at least 65,536: what a frame is compared with is bounded."""
     enrolled = [reference for reference in detector.references if reference.added == "enrollment"]
-    rows = sum(len(reference.tokens[-1]) for reference in enrolled if reference.tokens)
-    return max(_GROWTH * rows, _LEAST_LIMIT)
+    return max(_GROWTH * sum(map(size_of, enrolled)), _LEAST_LIMIT)
 
 
 class LineLearning:
@@ -54,6 +55,9 @@ class LineLearning:
         bank_limit: Patches of a layer that a bank may come to. A coreset is thinned to stay below; any other
             bank refuses the lesson. ``None``: :func:`default_bank_limit`.
         tell: Takes the message of each lesson, e.g. :meth:`Delivery.on_message`.
+        so_far: Called with the camera, how many lessons are learned again and how many there are, before each
+            of them and after the last; what it raises ends the opening between two lessons. Each takes an
+            encoding for each view, so that hundreds take minutes.
         clock: For stamps.
 
     Raises:
@@ -68,6 +72,7 @@ class LineLearning:
         max_mb: float = 2000.0,
         bank_limit: int | None = None,
         tell: Callable[[Message], None] | None = None,
+        so_far: Callable[[str, int, int], None] = lambda camera, done, total: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         if len(set(map(id, detectors.values()))) != len(detectors):
@@ -76,7 +81,7 @@ class LineLearning:
             if not name or name.startswith(".") or set(name) & set("/\\"):
                 raise ConfigError(f"{name!r} is no name for a folder", "Give the camera another name.")
         self._detectors, self._folder, self._max_bytes = dict(detectors), Path(folder), int(max_mb * 1e6)
-        self._bank_limit, self._tell, self._clock = bank_limit, tell, clock
+        self._bank_limit, self._tell, self._so_far, self._clock = bank_limit, tell, so_far, clock
         self._cameras: dict[str, CameraLessons] = {}
         self._opened = ExitStack()
 
@@ -84,6 +89,8 @@ class LineLearning:
 
     def open(self) -> None:
         """Open the journals, and learn again what they say.
+
+        The thresholds that a detector has now are those that ``learned.edgead`` will have.
 
         Raises:
             LearningError: Another process uses the folder, or a journal is damaged.
@@ -96,7 +103,7 @@ class LineLearning:
                 opened.callback(lessons.close)
                 limit = self._bank_limit
                 detector.bank_limit = default_bank_limit(detector) if limit is None else limit
-                lessons.learn_again()
+                lessons.learn_again(functools.partial(self._so_far, name))
                 self._cameras[name] = lessons
             self._opened = opened.pop_all()
 

@@ -119,28 +119,14 @@ class Journal:
         except OSError as error:
             raise output_error(path, error) from error
         try:
-            self._lock()
+            _lock(self._file, path)
             self.entries = self._read()
         except BaseException:
             self._file.close()
             raise
 
-    def _lock(self) -> None:
-        """Let go by the system when the process ends, however it ends. On Windows nothing is locked."""
-        if sys.platform == "win32":
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LearningError(
-                f"{self.path} is in use by another process", "Stop that, or give each loop its own folder."
-            ) from error
-
     def _read(self) -> list[Entry]:
-        self._file.seek(0)
-        data = self._file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise LearningError(f"{self.path} is larger than a journal can be", "Give another folder.")
+        data = _whole(self._file, self.path)
         entries, end = parse_journal(data, str(self.path))
         if end < len(data):
             log.warning("%s: the last line was never finished; it is cut off", self.path)
@@ -186,6 +172,44 @@ class Journal:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def check_journal(path: Path) -> list[Entry]:
+    """Whether a journal could be opened now; it is left as it is.
+
+    Returns:
+        Its entries.
+
+    Raises:
+        LearningError: Another process uses it, or it is damaged.
+        OutputError: It cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            _lock(file, path)
+            return parse_journal(_whole(file, path), str(path))[0]
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Let go by the system when the process ends, however it ends. On Windows nothing is locked."""
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LearningError(
+            f"{path} is in use by another process", "Stop that, or give each loop its own folder."
+        ) from error
+
+
+def _whole(file: IO[bytes], path: Path) -> bytes:
+    file.seek(0)
+    data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise LearningError(f"{path} is larger than a journal can be", "Give another folder.")
+    return data
 
 
 def folder_for(path: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+import time
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -30,6 +31,9 @@ from edgead_runtime.streaming.results import Listener, StreamResult
 from edgead_runtime.unchanged import UnchangedFrames
 
 _TICK_S = 0.25
+_GRACE_S = 10.0
+"""For the frame at hand, once it is told to end: service managers have less patience than engines."""
+_READERS_END_S = 2.0
 
 log = logging.getLogger("edgead.stream")
 
@@ -77,6 +81,7 @@ class Stream:
         self._lanes = [self._lane(camera, run) for camera in cameras]
         self._turn = 0
         self._ticked_s = clock.monotonic()
+        self._stop_seen_s: float | None = None
         # Weak, or a `for` loop that is left would not end the generator, and with it the threads, at once.
         self._generator: weakref.ref[Generator[StreamResult, None, None]] | None = None
         self._teller = Teller(listeners, clock)
@@ -193,7 +198,7 @@ class Stream:
         began_s = frame.captured_s if lane.camera.source.live else self._clock.monotonic()
         if frame.image is not None:
             try:
-                result = engine.inspect(lane.inspects, frame.image, self._tick_if_due)
+                result = engine.inspect(lane.inspects, frame.image, self._while_it_inspects)
             except StreamStoppedError:
                 raise
             except PictureError as error:  # of the wrong size or kind: the camera's doing
@@ -260,6 +265,18 @@ class Stream:
 
     # -- what passes beside frames ---------------------------------------------------------------------
 
+    def _while_it_inspects(self) -> None:
+        self._tick_if_due()
+        if not self._stop.is_set():
+            return
+        now = self._clock.monotonic()
+        self._stop_seen_s = now if self._stop_seen_s is None else self._stop_seen_s
+        if now - self._stop_seen_s >= _GRACE_S:
+            raise StreamStoppedError(
+                f"told to end, and the engine has not come back from a frame for {_GRACE_S:.0f} s more",
+                "If it happens again, try another engine (--engine) or fewer threads.",
+            )
+
     def _tick_if_due(self) -> None:
         now = self._clock.monotonic()
         if now - self._ticked_s < _TICK_S:
@@ -290,11 +307,14 @@ class Stream:
     def _shut_down(self, engine: EngineThread, reason: str) -> None:
         for lane in self._lanes:
             lane.capture.stop(wait_s=0)
+        # What was promised first; then, all together, whatever may hang.
         for lane in self._lanes:
-            lane.capture.stop()
-            if lane.camera.trigger is not None:
-                lane.camera.trigger.close()
             self._teller.events(lane.judge.finish(reason))
             lane.own_troubles.clear()
             self._teller.no_more_troubles(lane)
+        end = time.monotonic() + _READERS_END_S
+        for lane in self._lanes:
+            lane.capture.stop(max(0.0, end - time.monotonic()))
+            if lane.camera.trigger is not None:
+                lane.camera.trigger.close()
         engine.close()

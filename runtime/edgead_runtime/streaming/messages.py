@@ -18,6 +18,9 @@ MAP_SIDE_PX = 256
 PICTURE = "picture.jpg"
 MAP = "map.png"
 
+KINDS = ("event", "trouble", "drift", "learned", "unlearned", "loss")
+"""Of the messages that there are, see :class:`Message`; ``loss`` is the outbox's own."""
+
 Attachment = Callable[[], bytes]
 
 
@@ -27,8 +30,8 @@ class Message:
 
     Kinds so far: ``event`` (an anomaly opened, was updated, closed), ``trouble`` (something is wrong with a
     camera or the engine, or no longer), ``drift`` (a camera no longer sees what it saw at enrolment),
-    ``learned`` and ``unlearned`` (somebody taught it, or took that back). What comes later is another kind
-    with another body; outbox and sinks pass it on as it is.
+    ``learned`` and ``unlearned`` (somebody taught it, or took that back). What comes later, or an integrator
+    tells, is another kind with another body; outbox and sinks pass it on as it is.
     """
 
     kind: str

@@ -16,7 +16,7 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -24,11 +24,20 @@ import msgspec
 
 from edgead_runtime.errors import EdgeadError, LearningError, SinkError
 from edgead_runtime.images import Picture
-from edgead_runtime.streaming.camera_lessons import printable
 from edgead_runtime.streaming.frames import CameraFrame
+from edgead_runtime.streaming.lesson_facts import printable
 from edgead_runtime.streaming.messages import Message
-from edgead_runtime.streaming.mqtt_client import QOS_AT_LEAST_ONCE, Broker, connect, make_client
+from edgead_runtime.streaming.mqtt_client import (
+    QOS_AT_LEAST_ONCE,
+    Broker,
+    Subscription,
+    check_prefix,
+    connect,
+    disconnect,
+    make_client,
+)
 from edgead_runtime.streaming.results import StreamResult
+from edgead_runtime.streaming.sinks.prometheus_text import family, sample
 from edgead_runtime.streaming.teaching import Lesson, Teacher
 
 log = logging.getLogger("edgead.learning")
@@ -80,16 +89,21 @@ class MqttCommands:
         prefix: Begins the topics.
         cameras: Whose commands are listened to.
         teacher: Takes the lessons.
+
+    Raises:
+        ConfigError: No topic can begin with the prefix.
     """
 
     def __init__(self, broker: Broker, prefix: str, cameras: Sequence[str], teacher: Teacher) -> None:
-        self._broker, self._prefix = broker, prefix.strip("/")
+        self._broker, self._prefix = broker, check_prefix(prefix)
         self._topics = {f"{self._prefix}/{name}/command": name for name in cameras}
         self._teacher = teacher
         self._last: dict[str, CameraFrame] = {}
         self._asked: queue.Queue[tuple[str, bytes, CameraFrame | None]] = queue.Queue(_WAITING)
         self._stop = threading.Event()
         self._client: Any = None
+        self._subscription: Subscription | None = None
+        self._handing_over = threading.Lock()
         self._threads: list[threading.Thread] = []
 
     # -- life ------------------------------------------------------------------------------------------
@@ -112,36 +126,52 @@ class MqttCommands:
             thread.join(self._broker.timeout_s)
 
     def _disconnect(self) -> None:
-        client, self._client = self._client, None
+        with self._handing_over:
+            client, self._client = self._client, None
         if client is not None:
-            client.disconnect()
-            client.loop_stop()
+            disconnect(client)
 
     def _connect(self) -> None:
         wait_s = _RETRY_S[0]
         while not self._stop.is_set():
             try:
-                self._client = make_client(self._broker)
-                self._client.on_message = lambda _client, _data, message: self._ask(message)
-                connect(self._client, self._broker, self._subscribe)
+                client = make_client(self._broker)
+                client.on_message = lambda _client, _data, message: self._ask(message)
+                subscription = Subscription(client, list(self._topics))
+                connect(client, self._broker, subscription.ask)
             except SinkError as error:
-                self._client = None
                 log.warning("no commands: %s", error)
             except EdgeadError as error:
                 log.error("no commands: %s", error)  # noqa: TRY400
                 return
             else:
-                if self._stop.is_set():
-                    self._disconnect()
+                with self._handing_over:
+                    # Whoever ends us finds the client here, or was here before: then it is ours to end.
+                    if not self._stop.is_set():
+                        self._client, self._subscription = client, subscription
+                        return
+                disconnect(client)
                 return
             self._stop.wait(wait_s)
             wait_s = min(2 * wait_s, _RETRY_S[1])
 
-    def _subscribe(self) -> None:
-        client = self._client
-        if client is not None:
-            for topic in self._topics:
-                client.subscribe(topic, QOS_AT_LEAST_ONCE)
+    @property
+    def is_listening(self) -> bool:
+        """Whether commands can come now: connected, and let listen on every camera's topic."""
+        client, subscription = self._client, self._subscription
+        if client is None or subscription is None or not client.is_connected():
+            return False
+        return subscription.answered.is_set() and not subscription.refused
+
+    @property
+    def refused_subscriptions(self) -> int:
+        """How often the broker did not let us listen on a topic."""
+        return 0 if self._subscription is None else self._subscription.refusals
+
+    @property
+    def label(self) -> str:
+        """``host:port/prefix``."""
+        return f"{self._broker.label}/{self._prefix}"
 
     # -- as a listener ---------------------------------------------------------------------------------
 
@@ -202,3 +232,14 @@ class MqttCommands:
         client = self._client
         if client is not None:
             client.publish(f"{self._prefix}/{camera}/answer", json.dumps(answer), QOS_AT_LEAST_ONCE)
+
+
+def metric_lines(commands: Sequence[MqttCommands]) -> Iterator[str]:
+    """For Prometheus; from any thread."""
+    yield from family("edgead_commands_up", "gauge", "1 while lessons can come over MQTT.")
+    for each in commands:
+        yield sample("edgead_commands_up", {"broker": each.label}, int(each.is_listening))
+    name = "edgead_commands_refused_subscriptions_total"
+    yield from family(name, "counter", "Topics that the broker did not let us listen on.")
+    for each in commands:
+        yield sample(name, {"broker": each.label}, each.refused_subscriptions)

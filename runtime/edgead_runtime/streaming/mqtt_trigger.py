@@ -5,7 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from edgead_runtime.streaming.mqtt_client import QOS_AT_LEAST_ONCE, Broker, connect, make_client
+from edgead_runtime.errors import SinkError
+from edgead_runtime.streaming.mqtt_client import (
+    Broker,
+    Subscription,
+    check_filter,
+    connect,
+    disconnect,
+    make_client,
+)
 from edgead_runtime.streaming.triggers import Trigger
 
 log = logging.getLogger("edgead.stream")
@@ -19,32 +27,66 @@ class MqttTrigger(Trigger):
     Args:
         broker: Where it is.
         topic: To listen on; wildcards are allowed.
+
+    Raises:
+        ConfigError: It is no topic.
     """
 
     def __init__(self, broker: Broker, topic: str) -> None:
         super().__init__()
-        self._broker, self._topic = broker, topic
+        self._broker, self._topic = broker, check_filter(topic)
         self._client: Any = None
+        self._subscription: Subscription | None = None
+        self._gone = False
+
+    @property
+    def problem(self) -> str:
+        """Why no message can come now; empty while one can."""
+        if self._gone:
+            return f"the broker {self._broker.label} is gone"
+        refused = self._subscription.refused if self._subscription is not None else {}
+        return f"the broker {self._broker.label} does not let us listen on {self._topic}" if refused else ""
 
     def open(self) -> None:
         """Connect and subscribe; it reconnects by itself.
 
         Raises:
-            SinkError: The broker does not answer at the start: without it no part would ever be inspected.
+            SinkError: The broker does not answer at the start, or does not let us listen: without it no part
+                would ever be inspected.
         """
         client = make_client(self._broker)
         client.on_message = lambda _client, _data, message: self.fire(label_of(message.payload))
-        client.on_disconnect = lambda *_: log.warning("the trigger's broker %s is gone", self._broker.label)
-        connect(client, self._broker, lambda: client.subscribe(self._topic, QOS_AT_LEAST_ONCE))
+        client.on_disconnect = self._on_disconnect
+        self._subscription = Subscription(client, [self._topic])
+        try:
+            connect(client, self._broker, self._on_connect)
+            answered = self._subscription.answered.wait(self._broker.timeout_s)
+            if not answered or self._subscription.refused:
+                raise SinkError(
+                    self.problem or f"the broker {self._broker.label} does not answer to a subscription",
+                    f"Give this user the right to read {self._topic}.",
+                )
+        except SinkError:
+            client.on_disconnect = None
+            disconnect(client)
+            raise
         self._client = client
+
+    def _on_connect(self) -> None:
+        self._gone = False
+        if self._subscription is not None:
+            self._subscription.ask()
+
+    def _on_disconnect(self, *_: Any) -> None:
+        self._gone = True
+        log.warning("the trigger's broker %s is gone", self._broker.label)
 
     def close(self) -> None:
         """Disconnect."""
         client, self._client = self._client, None
         if client is not None:
             client.on_disconnect = None
-            client.disconnect()
-            client.loop_stop()
+            disconnect(client)
 
 
 def label_of(payload: bytes) -> str:

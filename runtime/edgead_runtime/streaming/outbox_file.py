@@ -15,7 +15,7 @@ from edgead_runtime.streaming.stored import StoredMessage
 
 log = logging.getLogger("edgead.outbox")
 
-_VERSION = 1
+VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
     number INTEGER PRIMARY KEY, kind TEXT, camera TEXT, key TEXT, state TEXT, at TEXT, body TEXT,
@@ -72,13 +72,13 @@ def _opened(path: Path | None) -> sqlite3.Connection:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
         (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version > _VERSION:
+        if version > VERSION:
             raise ConfigError(f"the outbox {path} was written by a newer edgead", "Give another file.")
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         database.executescript(_SCHEMA)
-        database.execute(f"PRAGMA user_version = {_VERSION}")
+        database.execute(f"PRAGMA user_version = {VERSION}")
         with database:
             database.execute("UPDATE cursors SET number = number")  # takes the lock now, not later
     except BaseException:

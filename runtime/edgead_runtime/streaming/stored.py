@@ -64,6 +64,20 @@ class Loss:
     def __bool__(self) -> bool:
         return bool(self.messages or self.updates or self.pictures)
 
+    @property
+    def text(self) -> str:
+        """For a person."""
+        return (
+            f"lost, since more waited than the outbox may hold: {self.messages} messages, {self.updates} "
+            f"updates, pictures of {self.pictures} messages"
+        )
+
+    def plus(self, other: Loss) -> Loss:
+        """Both together."""
+        return Loss(
+            self.messages + other.messages, self.updates + other.updates, self.pictures + other.pictures
+        )
+
     def minus(self, other: Loss) -> Loss:
         """What is left once ``other`` was told."""
         return Loss(

@@ -35,6 +35,11 @@ class Trigger:
             self._fired.append(label)
             self._changed.notify_all()
 
+    @property
+    def problem(self) -> str:
+        """Why it cannot fire now, in words; empty while it can."""
+        return ""
+
     def wait(self, timeout_s: float) -> str | None:
         """The label of the oldest firing not yet served, or ``None`` if there is none within the time."""
         with self._changed:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgead_runtime.errors import ConfigError
 from edgead_runtime.recipe import Point
+from edgead_runtime.streaming.names import check_name
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ class Zone:
     """In units of the map; ``None``: the detector's pixel threshold."""
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise ConfigError("a zone has no name", "Name it: its events carry the name.")
+        check_name(self.name, "a zone", spaces=True)
         if len(self.polygon) < 3 or not all(0 <= share <= 1 for corner in self.polygon for share in corner):
             raise ConfigError(
                 f"zone {self.name}: the polygon is not three or more corners inside the frame",

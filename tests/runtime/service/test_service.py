@@ -1,12 +1,18 @@
 """A configured loop as a process: two cameras that share an encoder, signals, and its log."""
 
+import contextlib
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +22,10 @@ from edgead_runtime.images import encode_png
 from edgead_runtime.service.build import build_cameras
 from edgead_runtime.service.config import parse_config
 from edgead_runtime.service.learning import build_commands, build_learning
+from edgead_runtime.service.logs import logging_to_stderr
 from edgead_runtime.service.run import run_loop
+from edgead_runtime.streaming import camera_lessons
+from edgead_runtime.streaming.sinks import Metrics
 from edgead_runtime.tiered import TieredDetector
 
 ROOT = Path(__file__).parents[3]
@@ -113,11 +122,51 @@ def test_detectors_of_one_encoder_get_the_same_object(line):
 
 def test_what_cannot_begin_says_why_and_ends_with_2(line):
     (line / "loop.toml").write_text('[[camera]]\nname = "a"\ndetector = "none.edgead"\nsource = "pictures"\n')
-    process = _start(line, "loop.toml")
+    process, other = _start(line, "loop.toml"), _start(line, "loop.toml", "--log-json")
     _, err = process.communicate(timeout=20)
     assert process.returncode == 2
     assert err.startswith("edgead: detector ")
     assert err.count("\n") == 1
+    _, err = other.communicate(timeout=20)
+    assert other.returncode == 2
+    (record,) = map(json.loads, err.splitlines())
+    assert record["level"] == "error"
+    assert record["message"].startswith("detector ")
+
+
+def test_a_name_with_a_line_break_makes_no_line_of_its_own():
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr), logging_to_stderr(as_json=False, level="info"):
+        logging.getLogger("edgead.run").info("ü\n2026-01-01 00:00:00 INFO    left: all is well \x1b[2J")
+    (shown,) = stderr.getvalue().splitlines()
+    assert r"ü\x0a2026-01-01" in shown
+    assert "\x1b" not in shown
+
+
+def test_whatever_is_logged_is_a_line_of_json():
+    def fails():
+        raise RuntimeError("no thread of ours")
+
+    root = logging.getLogger()
+    before, root.handlers[:] = root.handlers[:], []  # pytest's own
+    stderr = io.StringIO()
+    hook, shown = threading.excepthook, warnings.showwarning
+    try:
+        with contextlib.redirect_stderr(stderr), logging_to_stderr(as_json=True, level="info"):
+            logging.getLogger("edgead.run").info("of ours, ü")
+            logging.getLogger("some.library").warning("of a library")
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
+            thread = threading.Thread(target=fails, name="odd")
+            thread.start()
+            thread.join()
+    finally:
+        root.handlers[:] = before
+    assert (threading.excepthook, warnings.showwarning) == (hook, shown)
+    records = [json.loads(line) for line in stderr.getvalue().splitlines()]
+    assert [record["message"] for record in records[:2]] == ["of ours, ü", "of a library"]
+    assert "old" in records[2]["message"]
+    assert records[3]["message"] == "the thread odd ended: no thread of ours"
+    assert "RuntimeError" in records[3]["exception"]
 
 
 def test_no_camera_is_said(tmp_path):
@@ -135,6 +184,17 @@ def test_a_budget_is_given_to_the_detector(line):
         assert isinstance(left.detector, TieredDetector)
         assert left.detector.budget_ms == left.budget_ms == 5000
         assert not isinstance(right.detector, TieredDetector)
+
+
+def test_what_a_budget_leaves_out_is_said_at_the_start(line, caplog):
+    text = (line / "loop.toml").read_text().replace("watch:pictures", "pictures")
+    config = parse_config(
+        text.replace('name = "left"', 'name = "left"\nbudget_ms = 5000').encode(), "loop.toml"
+    )
+    with caplog.at_level(logging.WARNING, "edgead.run"):
+        run_loop(config, line)
+    (note,) = [record.message for record in caplog.records if "tuned" in record.message]
+    assert note.startswith("left: It was not tuned")
 
 
 def test_what_was_taught_holds_for_the_next_run(line, defective):
@@ -179,3 +239,101 @@ def test_commands_need_somebody_who_learns(line):
     config = parse_config(f"{text}[learning]\n".encode(), "loop.toml")
     (commands,) = build_commands(config, [], build_learning(config, line, []))
     assert commands._broker.host == "broker"
+
+
+def test_the_threshold_of_the_file_is_not_that_of_what_was_learned(line, part, mini_encoder):
+    text = (line / "loop.toml").read_text().replace("watch:pictures", "pictures")
+    text = text.replace('name = "left"', 'name = "left"\nthreshold = 9.0')
+    config = parse_config(f'{text}\n[learning]\nfolder = "learned"\n'.encode(), "loop.toml")
+    with Detector.load(line / "part.edgead", encoder=mini_encoder) as as_enrolled:
+        calibrated = as_enrolled.calibration
+    with ExitStack() as stack:
+        teacher = stack.enter_context(build_learning(config, line, build_cameras(config, line, stack)))
+        teacher.add_good("left", Picture("p", part(30)), "Ada")
+    stats = run_loop(config, line)
+    assert (stats["left"].anomalies, stats["right"].anomalies) == (0, 1)
+    with Detector.load(line / "learned" / "left" / "learned.edgead", encoder=mini_encoder) as learned:
+        assert len(learned.references) == 5
+        assert learned.calibration == calibrated
+
+
+@pytest.fixture
+def taught(line, part):
+    """A configuration that learns five lessons again when it starts."""
+    text = (line / "loop.toml").read_text().replace("watch:pictures", "pictures")
+    config = parse_config(f'{text}\n[learning]\nfolder = "learned"\n'.encode(), "loop.toml")
+    with ExitStack() as stack:
+        teacher = stack.enter_context(build_learning(config, line, build_cameras(config, line, stack)))
+        for number in range(30, 35):
+            teacher.add_good("left", Picture("p", part(number)), "Ada")
+    return config
+
+
+def _asked(port, page):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=5) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_a_start_that_takes_long_says_how_far_it_is_and_ends_when_it_is_told(line, taught, monkeypatch):
+    learned, heard, pages = [], [], []
+    written = (line / "learned" / "left" / "learned.edgead").read_bytes()
+    learn = camera_lessons.CameraLessons._learn_from_file
+    enter = Metrics.__enter__
+
+    def entered(metrics):
+        pages.append(enter(metrics))
+        return pages[-1]
+
+    def slowly(lessons, entry):
+        learn(lessons, entry)
+        learned.append(entry.id)
+        if len(learned) == 2:
+            heard.extend(_asked(pages[0].port, page) for page in ("/readyz", "/healthz"))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(camera_lessons.CameraLessons, "_learn_from_file", slowly)
+    monkeypatch.setattr(Metrics, "__enter__", entered)
+    assert run_loop(taught, line) == {}
+    assert len(learned) == 2
+    words = {"starting": "left: learning lessons again, 1 of 5"}
+    assert heard == [(503, words), (200, words)]
+    # What knows two lessons of five is left behind nowhere, and nothing was inspected.
+    assert (line / "learned" / "left" / "learned.edgead").read_bytes() == written
+    assert not (line / "events.jsonl").exists()
+    monkeypatch.undo()
+    assert run_loop(taught, line)["left"].inspected == 3
+
+
+def test_an_engine_that_hangs_ends_it_with_its_reason_and_all_is_closed(line, monkeypatch):
+    text = (line / "loop.toml").read_text().replace("threads = 1", "threads = 1\ntimeout_s = 0.5")
+    config = parse_config(f"{text}[learning]\n".encode(), "loop.toml")
+    release, calls = threading.Event(), []
+    inspects = Detector.__call__
+
+    def hangs(detector, frame):
+        calls.append(1)
+        if len(calls) == 4:
+            release.wait(30)
+        return inspects(detector, frame)
+
+    monkeypatch.setattr(Detector, "__call__", hangs)
+    with pytest.raises(EdgeadError, match="the engine has not come back"):
+        run_loop(config, line)
+    release.set()
+    states = [json.loads(each)["state"] for each in (line / "events.jsonl").read_text().splitlines()]
+    assert states.count("opened") == states.count("closed") > 0
+
+
+def test_a_second_signal_ends_it_at_once(line):
+    process = _start(line, "loop.toml")
+    for text in process.stderr:
+        if "right: event" in text and "closed" in text:
+            break
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode in (0, 130), err
+    assert "Traceback" not in err

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from edgead_runtime.errors import ConfigError
 from edgead_runtime.images import encode_png
 from edgead_runtime.service.systemd import ServiceManager
 
@@ -35,8 +36,9 @@ def _heard(listening):
 def test_ready_fed_and_stopping(manager_socket):
     address, listening = manager_socket
     environment = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "150000", "WATCHDOG_PID": str(os.getpid())}
-    with ServiceManager(lambda: True, lambda: "all well", environment) as manager:
+    with ServiceManager(environment) as manager:
         assert manager.watchdog_s == 0.15
+        manager.ready(lambda: True, lambda: "all\nwell")
         assert _heard(listening) == ["READY=1", "STATUS=all well"]
         began = time.monotonic()
         assert _heard(listening) == ["WATCHDOG=1", "STATUS=all well"]
@@ -47,11 +49,26 @@ def test_ready_fed_and_stopping(manager_socket):
         said = _heard(listening)
 
 
+def test_each_step_of_a_start_gets_its_time_and_what_went_wrong_is_shown(manager_socket):
+    address, listening = manager_socket
+    manager = ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "60000"})
+    with manager:
+        manager.starting("left: learning lessons again, 12 of 200")
+        assert _heard(listening) == [
+            "EXTEND_TIMEOUT_USEC=900000000",
+            "STATUS=left: learning lessons again, 12 of 200",
+        ]
+        # As an error would end it.
+        manager.__exit__(ConfigError, ConfigError("the port is taken", "Choose another."), None)
+    assert _heard(listening) == ["STOPPING=1", "STATUS=the port is taken. Choose another."]
+
+
 def test_a_loop_that_hangs_is_not_fed_and_one_that_turns_again_is(manager_socket, caplog):
     address, listening = manager_socket
     turns = [False]
     environment = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "60000"}
-    with ServiceManager(lambda: turns[0], lambda: "", environment):
+    with ServiceManager(environment) as manager:
+        manager.ready(lambda: turns[0], lambda: "")
         assert _heard(listening)[0] == "READY=1"
         for _ in range(3):
             assert _heard(listening) == ["STATUS=the loop's thread does not turn"]
@@ -66,7 +83,8 @@ def test_an_abstract_socket():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(f"\0{name}")
         listening.settimeout(10)
-        with ServiceManager(lambda: True, lambda: "", {"NOTIFY_SOCKET": f"@{name}"}):
+        with ServiceManager({"NOTIFY_SOCKET": f"@{name}"}) as manager:
+            manager.ready(lambda: True, lambda: "")
             assert _heard(listening)[0] == "READY=1"
 
 
@@ -80,7 +98,9 @@ def test_an_abstract_socket():
     ],
 )
 def test_nobody_who_listens_is_no_reason_to_stop(environment):
-    with ServiceManager(lambda: True, lambda: "", environment) as manager:
+    with ServiceManager(environment) as manager:
+        manager.starting("loading")
+        manager.ready(lambda: True, lambda: "")
         assert manager.watchdog_s is None
 
 
@@ -103,7 +123,10 @@ def test_the_service_itself_tells_systemd(tmp_path, manager_socket, mini_bundle,
     command = [sys.executable, "-m", "edgead_runtime.service", "loop.toml"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        assert _heard(listening)[0] == "READY=1"
+        said = _heard(listening)
+        assert said == ["EXTEND_TIMEOUT_USEC=900000000", "STATUS=left: loading part.edgead"]
+        while said[0] != "READY=1":
+            said = _heard(listening)
         said = _heard(listening)
         while "STATUS=left: 1 inspected, 0 anomalous" not in said:
             said = _heard(listening)

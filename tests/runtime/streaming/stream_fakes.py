@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -143,3 +145,42 @@ def wait_until(condition, timeout_s: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.005)
+
+
+class RefusingBroker:
+    """Lets everybody in over MQTT 3.1.1, and lets nobody listen on a topic: every SUBACK says 0x80.
+
+    mosquitto says so only with a plug-in of its own; this is what it, and others, then send.
+    """
+
+    def __init__(self):
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.asked = []
+        """Topics that somebody wanted to listen on."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with connection, contextlib.suppress(OSError, ValueError):
+            stream = connection.makefile("rb")
+            while True:
+                kind, length = stream.read(2)  # what is sent here is shorter than 128 bytes
+                body = stream.read(length)
+                if kind == 0x10:
+                    connection.sendall(b"\x20\x02\x00\x00")
+                elif kind == 0x82:
+                    self.asked.append(body[4:-1].decode())
+                    connection.sendall(b"\x90\x03" + body[:2] + b"\x80")
+                elif kind == 0xC0:
+                    connection.sendall(b"\xd0\x00")
+                elif kind == 0xE0:
+                    return
+
+    def close(self):
+        self._listening.close()

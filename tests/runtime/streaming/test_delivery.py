@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -162,6 +163,29 @@ def test_nothing_in_a_message_stands_in_the_way_of_the_others(tmp_path):
     assert [line["kind"] for line in lines] == ["drift", "event", "event"]
     assert (lines[0]["drift"], lines[0]["left"], lines[0]["folder"]) == (None, None, str(tmp_path))
     assert lines[2]["worst"]["name"] == "caf?.png"
+
+
+def test_ten_sinks_that_hang_take_no_longer_to_leave_than_one(tmp_path):
+    from edgead_runtime.streaming.outbox import Outbox
+
+    release = threading.Event()
+
+    class Hangs(Memory):
+        def send(self, message):
+            release.wait(20)
+
+    sinks = [Hangs() for _ in range(10)]
+    for number, sink in enumerate(sinks):
+        sink.name = str(number)
+    with Delivery(sinks, outbox=tmp_path / "o.db", drain_s=0.6) as delivery:
+        delivery.on_message(message(1))
+        delivery.flush()
+        began = time.monotonic()
+    assert time.monotonic() - began < 5  # and not ten times 0.6 s, and what comes before
+    release.set()
+    again = Outbox(tmp_path / "o.db", ["0"])
+    assert again.waiting() == {"0": 1}
+    again.close()
 
 
 def test_two_sinks_of_one_name_are_refused():

@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from edgead_export.parity import parity_pictures
 from edgead_runtime import Detector, stream
 from edgead_runtime.errors import ConfigError
+from edgead_runtime.siblings import enroll_like
 from edgead_runtime.streaming import Delivery, Drift, DriftSettings
 from edgead_runtime.streaming.drift import Baseline, strain
 from edgead_runtime.streaming.drift.alarm import Alarm
@@ -29,9 +31,12 @@ from edgead_runtime.streaming.drift.recent import RecentQuantiles
 from edgead_runtime.streaming.drift.watch import DriftWatch
 from edgead_runtime.streaming.drift.words import why, why_moved
 from edgead_runtime.streaming.frames import CameraFrame
+from edgead_runtime.streaming.results import StreamResult
 from edgead_runtime.streaming.sinks import JsonLines, Metrics
+from edgead_runtime.tiered import TieredDetector
 from hypothesis import given
 from hypothesis import strategies as st
+from paced import FakeClock, paced_encoder
 from stream_fakes import Recorder, result_of
 
 AT_ONCE = DriftSettings(for_s=0, window=40)
@@ -363,6 +368,50 @@ def test_scores_of_a_faster_setting_and_of_defects_do_not_count(fixed, scenes):
         watch.observe(CameraFrame(scenes[0], number, number / 10, NOON), others[number % 3])
     assert watch.standing["score"].quantiles == ()
     assert watch.standing["brightness"].quantiles
+
+
+def test_what_only_the_full_setting_tells_is_not_watched_while_it_answers_nothing(fixed, scenes, caplog):
+    """Nor may what was seen long ago open an alert."""
+    from dataclasses import replace
+
+    settings = {"left": DriftSettings(for_s=2, window=10)}
+    high = replace(fixed(scenes[0]), score=0.9)
+    faster = replace(high, degraded=("it was inspected at 70 x 70",))
+    with caplog.at_level(logging.WARNING, "edgead.drift"), Drift({"left": fixed}, (), settings) as drift:
+        told = []
+        drift._tell = (SimpleNamespace(on_message=told.append),)
+        for number in range(60):
+            frame = CameraFrame(scenes[number % 6], number, number / 10, NOON)
+            result = high if number < 10 else faster
+            drift.on_result(StreamResult("left", frame, result, None, (), 1.0, late=False, dropped=0))
+            if number == 12:
+                assert 'edgead_drift_watched{camera="left",measure="score"} 1' in drift.metric_lines()
+        assert 'edgead_drift_watched{camera="left",measure="score"} 0' in list(drift.metric_lines())
+        assert 'edgead_drift_watched{camera="left",measure="brightness"} 1' in list(drift.metric_lines())
+    assert told == []
+    (warned,) = [record.message for record in caplog.records if "full setting" in record.message]
+    assert warned == (
+        "left: drift: none of the last 10 frames was answered by the full setting: the score of good parts, "
+        "the patch distance of good parts are not watched until one is"
+    )
+
+
+def test_at_the_start_it_is_said_what_a_budget_leaves_to_be_watched(
+    mini_bundle, build_bundle, good_frames, quick, tmp_path
+):
+    clock = FakeClock()
+    full = Detector.enroll(paced_encoder(mini_bundle, clock, 25.0)[0], good_frames[:4], recipe=quick)
+    small = enroll_like(full, paced_encoder(build_bundle(tmp_path / "s", height=70, width=70), clock, 8)[0])
+    scales = {small.fingerprint: (small.scale, small.map_scale)}
+    for start, words in ((0, "answers"), (1, "answers, and it begins with a faster one")):
+        detector = TieredDetector(full, [small.detector], 33, scales=scales, clock=clock, start=start)
+        _, line, *_ = Drift({"left": detector}).described("left")
+        assert line == (
+            "the score of good parts, the patch distance of good parts only in frames that the full setting "
+            + words
+        )
+    alone = TieredDetector(full, [], 33, clock=clock)
+    assert "full setting" not in " ".join(Drift({"left": alone}).described("left"))
 
 
 def test_the_baseline_is_that_of_enrolment_and_stays(mini_encoder, good_frames, quick):

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from edgead_runtime import stream
 from edgead_runtime.errors import FrameSizeError, SourceError, SourceLostError, StreamStoppedError
-from edgead_runtime.streaming import Camera, CaptureSettings, Delivery, Rules, Stream
+from edgead_runtime.streaming import Camera, CaptureSettings, Delivery, Rules, Stream, loop
 from edgead_runtime.streaming.clock import SystemClock
 from edgead_runtime.streaming.sinks import JsonLines, PictureFolder
 from edgead_runtime.streaming.sources import Frames
@@ -167,6 +167,39 @@ def test_an_engine_that_hangs_stops_the_stream_with_its_reason():
         list(Stream(cameras, engine_timeout_s=0.6, listeners=[heard]))
     release.set()
     assert heard.heard("event")[-1] == ("", "closed")
+
+
+def test_an_engine_that_hangs_does_not_keep_a_loop_that_is_told_to_end(monkeypatch):
+    """Its own patience, 60 s and ten times that for the first frame, is more than a service manager's."""
+    monkeypatch.setattr(loop, "_GRACE_S", 0.3)
+    release, heard = threading.Event(), Recorder()
+
+    def script(call):
+        if call == 2:
+            release.wait(30)
+
+    running = Stream(
+        [Camera("a", FakeDetector(script=script), FakeCamera([frames(5000, 0.9)]))], listeners=[heard]
+    )
+    threading.Timer(0.5, running.stop).start()
+    began = time.monotonic()
+    with pytest.raises(StreamStoppedError, match="told to end, and the engine has not come back"):
+        list(running)
+    release.set()
+    assert time.monotonic() - began < 10
+    assert heard.heard("event") == [("", "opened"), ("", "closed")]
+
+
+def test_ten_sources_that_hang_take_no_longer_to_leave_than_one():
+    release = threading.Event()
+    hang = [lambda: release.wait(20)]
+    cameras = [Camera(str(number), FakeDetector(), FakeCamera([hang])) for number in range(10)]
+    running = Stream(cameras)
+    threading.Timer(0.3, running.stop).start()
+    began = time.monotonic()
+    assert list(running) == []
+    assert time.monotonic() - began < 6  # and not twenty
+    release.set()
 
 
 def test_a_slow_engine_drops_frames_and_holds_no_more_than_a_few(part):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from edgead_runtime import Detector, Encoder, Picture, stream
+from edgead_runtime.cascade import Band, CascadeDetector
 from edgead_runtime.detector_identity import detector_fingerprint
 from edgead_runtime.errors import (
     ConfigError,
@@ -382,6 +383,32 @@ def test_a_crash_between_journal_and_folder_is_mended(enrolled, odd, tmp_path, m
         assert (tmp_path / "left" / "undone" / f"{lesson.id}.png").exists()
 
 
+def test_who_does_not_want_to_wait_ends_it_between_two_lessons(enrolled, odd, mini_encoder, tmp_path):
+    with LineLearning({"left": enrolled()}, tmp_path) as learning:
+        for number in range(4):
+            learning.add_good("left", picture(odd(number)), "Ada")
+    path = tmp_path / "left" / "learned.edgead"
+    whole = path.read_bytes()
+    heard = []
+
+    def so_far(camera, done, total):
+        heard.append((camera, done, total))
+        if done == 2:
+            raise TimeoutError
+
+    stopped = enrolled()
+    with pytest.raises(TimeoutError):
+        LineLearning({"left": stopped}, tmp_path, so_far=so_far).open()
+    assert heard == [("left", 0, 4), ("left", 1, 4), ("left", 2, 4)]
+    assert len(stopped.references) == 6
+    assert path.read_bytes() == whole  # what knows half of it is left behind nowhere
+    heard.clear()
+    again = enrolled()
+    with LineLearning({"left": again}, tmp_path, so_far=lambda *told: heard.append(told)):
+        assert len(again.references) == 8
+    assert heard == [("left", done, 4) for done in range(5)]
+
+
 # -- disks ---------------------------------------------------------------------------------------------
 
 
@@ -477,9 +504,10 @@ def test_an_engine_that_fails_learns_nothing(enrolled, odd, tmp_path, monkeypatc
 # -- how large a bank may become -----------------------------------------------------------------------
 
 
-def test_a_bank_without_a_coreset_is_full_at_its_limit(enrolled, odd, tmp_path):
-    detector = enrolled()
-    limit = detector.rows + 2 * 64
+@pytest.mark.parametrize("changes", [{}, {"head": "subspace", "subspace_components": 4}])
+def test_a_bank_without_a_coreset_is_full_at_its_limit(enrolled, odd, changes, tmp_path):
+    detector = enrolled(**changes)
+    limit = (4 + 2) * 64
     with LineLearning({"left": detector}, tmp_path, bank_limit=limit) as learning:
         for number in (1, 2):
             learning.add_good("left", picture(odd(number)), "Ada")
@@ -488,7 +516,8 @@ def test_a_bank_without_a_coreset_is_full_at_its_limit(enrolled, odd, tmp_path):
         assert "bank_limit" in caught.value.remedy
         learning.undo("left", learning.lessons("left")[1].id, "Ada")
         learning.add_good("left", picture(odd(3)), "Ada")
-        assert detector.rows == limit
+        assert len(detector.references) == 6
+        assert detector.rows == (0 if changes else limit)  # a subspace keeps none, and sums them up
 
 
 @pytest.mark.parametrize("changes", [{"coreset": 0.5}, {"merge_within": 0.2}])
@@ -512,6 +541,28 @@ def test_a_coreset_is_thinned_to_its_limit_and_keeps_its_guarantee(enrolled, odd
         pytest.raises(EnrollmentError, match="leave no room below"),
     ):
         learning.add_good("left", picture(odd(1)), "Ada")
+
+
+@pytest.mark.parametrize("several", ["tiers", "cascade"])
+def test_the_limit_binds_every_setting(mini_bundle, build_bundle, good_frames, odd, quick, several, tmp_path):
+    """The one that looks first has the more patches here."""
+    clock = FakeClock()
+    full = Detector.enroll(paced_encoder(mini_bundle, clock, 25.0)[0], good_frames[:4], recipe=quick)
+    other = enroll_like(full, paced_encoder(build_bundle(tmp_path / "s", height=168, width=168), clock, 8)[0])
+    if several == "tiers":
+        scales = {other.fingerprint: (other.scale, other.map_scale)}
+        detector = TieredDetector(full, [other.detector], 33.0, scales=scales, clock=clock)
+    else:
+        detector = CascadeDetector(full, other, Band(0.5, 2.0))
+    assert (full.rows, other.detector.rows) == (256, 576)
+    with LineLearning({"left": detector}, tmp_path / "learned", bank_limit=800) as learning:
+        assert detector.bank_limit == other.detector.bank_limit == 800
+        learning.add_good("left", picture(odd(1)), "Ada")
+        with pytest.raises(EnrollmentError, match="it would have 864 patches, and its limit is 800"):
+            learning.add_good("left", picture(odd(2)), "Ada")
+        assert (detector.rows, other.detector.rows) == (320, 720)
+        assert len(learning.lessons("left")) == 1
+        assert digests(detector) == digests(other.detector)
 
 
 def test_the_limit_by_default(enrolled):

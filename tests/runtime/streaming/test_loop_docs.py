@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from edgead_runtime import stream
-from edgead_runtime.service.tables import SINK_TYPES
+from edgead_runtime.service.titles import SINKS
 from edgead_runtime.streaming import Delivery, Drift, DriftSettings
 from edgead_runtime.streaming.drift.words import NAMES
 from edgead_runtime.streaming.sinks import JsonLines
@@ -64,5 +64,5 @@ def test_the_example_imports_what_there_is_and_is_valid_python():
 
 
 def test_every_sink_is_described():
-    for sink in SINK_TYPES:
+    for sink in SINKS:
         assert f"`{sink}`" in TEXT

@@ -9,27 +9,36 @@ import threading
 import time
 from collections import defaultdict
 
+import numpy as np
 import pytest
 from edgead_runtime import stream
 from edgead_runtime.errors import ConfigError, SinkError
 from edgead_runtime.streaming import Delivery, mqtt_client
-from edgead_runtime.streaming.mqtt_client import Broker
+from edgead_runtime.streaming.mqtt_client import Broker, check_filter
+from edgead_runtime.streaming.mqtt_commands import MqttCommands
 from edgead_runtime.streaming.mqtt_trigger import MqttTrigger, label_of
 from edgead_runtime.streaming.sinks import Mqtt
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_fakes import FakeCamera, FakeDetector, frame_scoring, wait_until
+from stream_fakes import (
+    FakeCamera,
+    FakeDetector,
+    Recorder,
+    RefusingBroker,
+    frame_scoring,
+    wait_until,
+)
 
 
 class RealBroker:
     """mosquitto on a port of its own, which can be killed and started again."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, more=""):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.config = folder / "mosquitto.conf"
-        self.config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        self.config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n{more}\n")
         self.process = None
 
     def start(self):
@@ -140,6 +149,22 @@ def test_a_broker_that_was_away_gets_all_in_order(broker):
     assert numbers == sorted(numbers)
 
 
+def test_a_picture_that_is_too_large_for_the_broker_does_not_stand_in_the_way(broker, tmp_path, caplog):
+    strict = RealBroker(tmp_path, "max_packet_size 3000")
+    strict.start()
+    try:
+        sink = Mqtt(strict.address)
+        with Delivery([sink], backoff_s=(0.02, 0.05)) as delivery:
+            noise = np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)
+            noise[0, 0] = 90
+            list(stream(FakeDetector(), [noise, *FRAMES], listeners=[delivery]))
+            wait_until(lambda: not any(delivery.waiting().values()), timeout_s=20)
+            assert delivery.states[sink.name].delivered > 1
+    finally:
+        strict.stop()
+    assert "takes no picture of" in caplog.text
+
+
 def test_a_message_triggers_a_frame(broker):
     trigger = MqttTrigger(broker.address, "plc/part")
     camera = FakeCamera([[frame_scoring(0.1, number) for number in range(5000)]])
@@ -175,6 +200,65 @@ def test_no_broker_is_down_and_without_paho_it_says_what_to_install(monkeypatch)
         Mqtt(Broker("127.0.0.1", 1)).open()
     assert "edgead-runtime[mqtt]" in caught.value.remedy
     assert "secret" not in repr(Broker("h", password="secret"))
+
+
+@pytest.fixture
+def refusing():
+    pytest.importorskip("paho.mqtt", reason="paho-mqtt (the extra mqtt) is not installed")
+    made = RefusingBroker()
+    yield made
+    made.close()
+
+
+def test_a_trigger_that_may_not_listen_is_no_trigger(refusing):
+    """Without a word every part would pass uninspected."""
+    threads = threading.active_count()
+    trigger = MqttTrigger(Broker("127.0.0.1", refusing.port, timeout_s=5.0), "plc/part")
+    with pytest.raises(SinkError, match="does not let us listen on plc/part") as caught:
+        list(stream(FakeDetector(), FakeCamera([FRAMES]), trigger=trigger))
+    assert caught.value.remedy == "Give this user the right to read plc/part."
+    assert refusing.asked == ["plc/part"]
+    wait_until(lambda: threading.active_count() <= threads)
+
+
+def test_a_trigger_whose_broker_went_away_is_a_trouble_until_it_is_back(broker):
+    trigger = MqttTrigger(broker.address, "plc/part")
+    heard = Recorder()
+    camera = FakeCamera([[frame_scoring(0.1, number) for number in range(100_000)]])
+    running = stream(FakeDetector(), camera, trigger=trigger, listeners=[heard])
+    looping = threading.Thread(target=lambda: list(running), daemon=True)
+    looping.start()
+    try:
+        wait_until(lambda: trigger._client is not None)
+        broker.stop()
+        wait_until(lambda: ("trigger lost", "opened") in heard.heard("trouble"))
+        assert "is gone" in running.stats()["camera"].troubles["trigger lost"]
+        broker.start()
+        wait_until(lambda: ("trigger lost", "closed") in heard.heard("trouble"), timeout_s=20)
+    finally:
+        running.stop()
+        looping.join(10)
+
+
+@pytest.mark.parametrize("topic", ["plc/part", "+", "#", "plc/+/part", "plc/#", "/", "plc//part", "$share/x"])
+def test_topics_to_listen_on(topic):
+    assert check_filter(topic) == topic
+
+
+@pytest.mark.parametrize("topic", ["", "plc/#/part", "plc+", "plc/part#", "a/+b/c", "a\0b"])
+def test_what_is_no_topic_to_listen_on(topic):
+    with pytest.raises(ConfigError, match="is no MQTT topic to listen on"):
+        MqttTrigger(Broker("127.0.0.1"), topic)
+
+
+@pytest.mark.parametrize("prefix", ["plant/#", "+/line", "", "/", "a\0b"])
+def test_a_prefix_that_begins_no_topic(prefix):
+    for make in (
+        lambda: Mqtt(Broker("127.0.0.1"), prefix=prefix),
+        lambda: MqttCommands(Broker("127.0.0.1"), prefix, ["left"], None),
+    ):
+        with pytest.raises(ConfigError, match="cannot begin an MQTT topic"):
+            make()
 
 
 @given(st.binary(max_size=500))

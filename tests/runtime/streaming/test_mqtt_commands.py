@@ -3,19 +3,20 @@
 import contextlib
 import json
 import logging
+import threading
 from types import SimpleNamespace
 
 import pytest
 from edgead_runtime import stream
 from edgead_runtime.errors import LearningError
-from edgead_runtime.streaming import mqtt_client
+from edgead_runtime.streaming import mqtt_client, mqtt_commands
 from edgead_runtime.streaming.mqtt_client import Broker
-from edgead_runtime.streaming.mqtt_commands import MqttCommands, parse_command
+from edgead_runtime.streaming.mqtt_commands import MqttCommands, metric_lines, parse_command
 from edgead_runtime.streaming.teaching import Lesson
 from hypothesis import example, given
 from hypothesis import strategies as st
 from stream_fakes import FakeDetector, frame_scoring, wait_until
-from test_mqtt import broker, listening  # noqa: F401  (fixtures)
+from test_mqtt import broker, listening, refusing  # noqa: F401  (fixtures)
 
 
 class Pupil:
@@ -124,6 +125,51 @@ def test_without_a_broker_it_ends_at_once():
     pytest.importorskip("paho.mqtt", reason="paho-mqtt (the extra mqtt) is not installed")
     with MqttCommands(Broker("127.0.0.1", 1), "plant", ["left"], Pupil()):
         pass
+
+
+def test_that_nobody_may_listen_is_logged_and_counted(refusing, caplog):  # noqa: F811
+    address = Broker("127.0.0.1", refusing.port)
+    with (
+        caplog.at_level(logging.ERROR, "edgead.mqtt"),
+        MqttCommands(address, "plant", ["left", "right"], Pupil()) as commands,
+    ):
+        wait_until(lambda: commands.refused_subscriptions == 2)
+        assert not commands.is_listening
+        text = "\n".join(metric_lines([commands]))
+    assert "does not let us listen on plant/left/command" in caplog.text
+    labels = f'{{broker="127.0.0.1:{refusing.port}/plant"}}'
+    assert f"edgead_commands_up{labels} 0" in text
+    assert f"edgead_commands_refused_subscriptions_total{labels} 2" in text
+
+
+def test_while_they_may_it_says_so(broker):  # noqa: F811
+    with MqttCommands(broker.address, "plant", ["left"], Pupil()) as commands:
+        wait_until(lambda: commands.is_listening)
+        assert commands.refused_subscriptions == 0
+        broker.stop()
+        wait_until(lambda: not commands.is_listening)
+        broker.start()
+        wait_until(lambda: commands.is_listening, timeout_s=20)
+
+
+def test_one_that_ends_while_it_connects_leaves_no_client_behind(broker, monkeypatch):  # noqa: F811
+    connecting, go_on, clients = threading.Event(), threading.Event(), []
+    connect = mqtt_commands.connect
+
+    def slowly(client, *rest):
+        clients.append(client)
+        connecting.set()
+        assert go_on.wait(10)
+        connect(client, *rest)
+
+    monkeypatch.setattr(mqtt_commands, "connect", slowly)
+    threads = threading.active_count()
+    commands = MqttCommands(broker.address, "plant", ["left"], Pupil())
+    with commands:
+        assert connecting.wait(10)
+        threading.Timer(0.3, go_on.set).start()  # when it has been told to end
+    wait_until(lambda: threading.active_count() <= threads)
+    assert not clients[0].is_connected()
 
 
 def test_more_than_can_wait_is_refused_and_said():

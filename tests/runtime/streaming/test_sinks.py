@@ -1,12 +1,16 @@
 """Files, folders, clips, webhook and numbers."""
 
 import base64
+import contextlib
 import csv
 import io
 import json
+import socket
 import threading
+import time
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -25,8 +29,11 @@ from edgead_runtime.streaming.sinks import (
     PictureFolder,
     Webhook,
 )
+from edgead_runtime.streaming.sinks import clips as clips_module
 from edgead_runtime.streaming.sinks.text_files import CSV_COLUMNS
-from edgead_runtime.streaming.stored import StoredMessage
+from edgead_runtime.streaming.stored import Loss, StoredMessage
+from hypothesis import example, given
+from hypothesis import strategies as st
 from stream_fakes import FakeCamera, FakeDetector, frame_scoring, wait_until
 
 
@@ -78,6 +85,35 @@ def test_csv_has_one_header_a_file_and_no_formulas(tmp_path):
         rows = list(csv.DictReader(io.StringIO(path.read_text())))
         assert tuple(rows[0]) == CSV_COLUMNS
         assert all(row["reason"] == "'=HYPERLINK(1) x" and row["score"] == "0.9" for row in rows)
+
+
+def test_a_lesson_and_a_loss_are_rows_that_say_something(tmp_path):
+    lesson = {
+        "lesson": "good",
+        "who": "Ada",
+        "text": "taught as good by Ada",
+        "picture": "left/test/good/1.png",
+    }
+    with Csv(tmp_path / "e.csv") as sink:
+        sink.send(StoredMessage("learned", "left", "1", "closed", "2026-01-01T00:00:00.000Z", lesson))
+        loss = Loss(messages=3, pictures=40)
+        sink.send(StoredMessage("loss", "", "outbox", "closed", "", {**asdict(loss), "text": loss.text}))
+    learned, lost = csv.DictReader(io.StringIO((tmp_path / "e.csv").read_text()))
+    assert {name: learned[name] for name in lesson} == lesson
+    assert lost["text"].endswith("3 messages, 0 updates, pictures of 40 messages")
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+def test_a_csv_with_the_columns_of_an_earlier_version_is_kept_beside_a_new_one(tmp_path, keep):
+    path = tmp_path / "e.csv"
+    path.write_text("at,kind,text\n1,event,x\n")
+    with Csv(path, keep=keep) as sink:
+        sink.send(event())
+    with Csv(path, keep=keep) as sink:
+        sink.send(event())
+    assert (tmp_path / "e.csv.1").read_text() == "at,kind,text\n1,event,x\n"
+    assert not (tmp_path / "e.csv.2").exists()
+    assert len(path.read_text().splitlines()) == 3
 
 
 def test_lines_go_to_a_stream():
@@ -156,6 +192,18 @@ def test_clips_keep_to_their_quota(tmp_path):
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.avi")) < 45_000
 
 
+def test_a_disk_that_hangs_does_not_keep_a_loop_from_ending(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips_module, "_END_S", 0.1)
+    release = threading.Event()
+    with ClipRecorder(tmp_path) as clips:
+        monkeypatch.setattr(clips, "_take", lambda *_: release.wait(20))
+        list(stream(FakeDetector(), [frame_scoring(0.1)] * 20, listeners=[clips]))
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert clips.left_out > 0
+    release.set()
+
+
 # -- webhook -------------------------------------------------------------------------------------------
 
 
@@ -170,13 +218,19 @@ def receiver():
             if code == 200:
                 server.got.append((json.loads(body), dict(self.headers)))
             self.send_response(code)
+            if server.location:
+                self.send_header("Location", server.location)
+            self.end_headers()
+
+        def do_GET(self):  # as what a redirect makes of a POST would be answered
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *args):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.codes, server.got = [], []
+    server.codes, server.got, server.location = [], [], ""
     server.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -211,15 +265,54 @@ def test_a_webhook_that_fails_at_first_gets_all_in_order(receiver):
     assert [body["state"] for body, _ in receiver.got] == ["closed", "opened", "closed"]
 
 
-def test_no_web_address_is_refused_and_a_dead_one_is_down():
-    with pytest.raises(ConfigError):
-        Webhook("ftp://x")
+def test_a_receiver_that_moved_has_not_taken_it(receiver):
+    receiver.codes, receiver.location = [301], f"{receiver.url}/new?key=geheim"
+    with pytest.raises(SinkError, match=r"answers 301: it moved to .*/new\?key=\*\*\*") as caught:
+        Webhook(receiver.url).send(event())
+    assert not isinstance(caught.value, SinkRefusedError)
+    assert receiver.got == []
+
+
+def test_who_one_is_in_the_address_is_a_header_and_never_shown(receiver):
+    url = receiver.url.replace("http://", "http://an%40na:geheim@")
+    sink = Webhook(url)
+    sink.send(event())
+    ((_, headers),) = receiver.got
+    assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"an@na:geheim"
+    assert "geheim" not in sink.name
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:y/", "http://x y/", "https://[::1", ""])
+def test_no_web_address_is_refused(url):
+    with pytest.raises(ConfigError, match="is no web address"):
+        Webhook(url)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"A": "geheim\n"}, {"A": "gehe\u20acim"}, {"A b": "geheim"}, {"": "geheim"}]
+)
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(headers):
+    with pytest.raises(ConfigError) as caught:
+        Webhook("http://x", headers=headers)
+    assert "gehe" not in str(caught.value)
+
+
+def test_a_dead_address_is_down():
     with pytest.raises(SinkError, match="cannot be reached") as caught:
         Webhook("http://u:secret@127.0.0.1:9/x", timeout_s=1).send(event())
     assert "secret" not in str(caught.value)
 
 
 # -- numbers -------------------------------------------------------------------------------------------
+
+
+FUZZED = Metrics(port=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fuzzed():
+    with FUZZED:
+        yield
 
 
 def _get(metrics, path):
@@ -276,10 +369,82 @@ def test_ready_while_a_camera_is_inspected_and_not_while_it_is_lost():
         running.stop()
 
 
+def test_while_it_starts_it_is_alive_and_not_ready():
+    with Metrics(port=0) as metrics:
+        assert _get(metrics, "/healthz")[0] == 503  # nobody said that anything comes
+        metrics.starting("left: learning lessons again, 12 of 200")
+        status, text = _get(metrics, "/readyz")
+        assert (status, json.loads(text)) == (503, {"starting": "left: learning lessons again, 12 of 200"})
+        assert _get(metrics, "/healthz")[0] == 200
+        assert _get(metrics, "/metrics")[0] == 200
+
+
+def test_what_sinks_lost_and_failed_is_in_the_numbers(tmp_path):
+    class Refuses(JsonLines):
+        def send(self, message):
+            raise SinkRefusedError("no", "Never.")
+
+    class Down(JsonLines):
+        def send(self, message):
+            raise OSError("down")
+
+    sinks = [Refuses(tmp_path / "a"), Down(tmp_path / "b")]
+    with Metrics(port=0) as metrics, Delivery(sinks, max_mb=0.02, backoff_s=(0.01, 0.02)) as delivery:
+        metrics.watch(stream(FakeDetector(), [], listeners=[delivery]), delivery)
+        frames = [frame_scoring(0.9 if number % 2 else 0.1) for number in range(60)]
+        list(stream(FakeDetector(), frames, listeners=[delivery]))
+        delivery.flush()
+        refuses, down = (sink.name for sink in sinks)
+        wait_until(lambda: delivery.states[down].failures > 1 and delivery.states[refuses].refused > 1)
+        text = _get(metrics, "/metrics")[1]
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(values[f'edgead_sink_refused_total{{sink="{refuses}"}}']) > 1
+    assert float(values[f'edgead_sink_failures_total{{sink="{down}"}}']) > 1
+    lost = sum(
+        float(values[f'edgead_outbox_lost_total{{sink="{down}",what="{what}"}}'])
+        for what in ("messages", "updates", "pictures")
+    )
+    assert lost > 0
+    assert values['edgead_outbox_dropped_total{what="messages"}'] == "0"
+    assert values["edgead_listener_failures_total"] == "0"
+
+
+def test_numbers_of_an_ipv6_address_and_no_more_connections_than_it_has_threads_for():
+    try:
+        metrics = Metrics("::1", port=0).__enter__()
+    except ConfigError:
+        pytest.skip("this machine has no IPv6")
+    silent = []
+    try:
+        with urllib.request.urlopen(f"http://[::1]:{metrics.port}/metrics", timeout=5) as answer:
+            assert answer.status == 200
+        for _ in range(40):
+            silent.append(socket.create_connection(("::1", metrics.port), timeout=5))
+            silent[-1].sendall(b"GET /metrics")
+        wait_until(lambda: sum(thread.name.startswith("Thread-") for thread in threading.enumerate()) >= 32)
+        assert silent[-1].recv(1) == b""  # turned away
+    finally:
+        for each in silent:
+            each.close()
+        metrics.__exit__(None, None, None)
+
+
+@given(st.binary(max_size=300))
+@example(b"GET /metrics HTTP/1.1\r\nContent-Length: -1\r\n\r\n")
+@example(b"GET http://[::1/metrics HTTP/1.1\r\n\r\n")
+def test_any_bytes_are_answered_or_refused_and_the_server_lives(data):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", FUZZED.port), timeout=5) as one:
+        one.sendall(data + b"\r\n\r\n")
+        one.shutdown(socket.SHUT_WR)
+        while one.recv(4096):
+            pass
+    assert _get(FUZZED, "/metrics")[0] == 200
+
+
 def test_a_port_in_use_is_said():
     with (
         Metrics(port=0) as first,
-        pytest.raises(ConfigError, match="cannot listen"),
+        pytest.raises(ConfigError, match="the page of numbers and health cannot listen on"),
         Metrics(port=first.port),
     ):
         pass

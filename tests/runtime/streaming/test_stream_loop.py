@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from edgead_runtime import stream
 from edgead_runtime.errors import ConfigError, PictureError, SourceError, StreamStoppedError
-from edgead_runtime.streaming import Camera, CaptureSettings, Rules, Stream, Trigger, Zone
+from edgead_runtime.streaming import Camera, CaptureSettings, Rules, Stream, Trigger, Zone, capture
 from edgead_runtime.streaming.sources import Frames
 from stream_fakes import FakeCamera, FakeDetector, Recorder, frame_scoring, wait_until
 
@@ -169,6 +169,25 @@ def test_triggers_that_come_faster_than_frames_are_missed_aloud():
     assert ("triggers missed", "opened") in heard.heard("trouble")
 
 
+def test_a_missed_trigger_is_no_trouble_for_ever(monkeypatch):
+    """It would never be ready again, for one part in a month."""
+    monkeypatch.setattr(capture, "_MISSED_TOLD_S", 0.2)
+    trigger = Trigger()
+    for _ in range(17):
+        trigger.fire()
+    camera = FakeCamera([frames(100_000)])
+    running = stream(FakeDetector(), camera, trigger=trigger)
+    looping = threading.Thread(target=lambda: list(running), daemon=True)
+    looping.start()
+    seen = []
+    wait_until(lambda: seen.append(running.stats()["camera"].troubles) or seen[-1])
+    assert "1 part came faster than frames" in seen[-1]["triggers missed"]
+    wait_until(lambda: not running.stats()["camera"].troubles)
+    assert running.stats()["camera"].triggers_missed == 1
+    running.stop()
+    looping.join(10)
+
+
 def test_crop_and_frame_rate_limit():
     frame = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
     settings = CaptureSettings(crop=(10, 5, 32, 20), max_fps=50)
@@ -194,6 +213,10 @@ def test_a_live_source_above_the_frame_rate_is_thinned():
         lambda: Stream([]),
         lambda: Stream([Camera("a", FakeDetector(), Frames([]))] * 2),
         lambda: Camera("a/b", FakeDetector(), Frames([])),
+        lambda: Camera("..", FakeDetector(), Frames([])),
+        lambda: Camera("a" * 101, FakeDetector(), Frames([])),
+        lambda: Zone("top/left", ((0.1, 0.1), (0.2, 0.1), (0.5, 0.5))),
+        lambda: Zone("", ((0.1, 0.1), (0.2, 0.1), (0.5, 0.5))),
         lambda: Camera("a", FakeDetector(), Frames([]), budget_ms=0),
         lambda: CaptureSettings(crop=(0, 0, 0, 5)),
         lambda: CaptureSettings(max_fps=0),

@@ -13,11 +13,19 @@ from edgead_runtime.detector import Detector
 from edgead_runtime.streaming.clock import stamp
 from edgead_runtime.streaming.drift.baseline import Baseline
 from edgead_runtime.streaming.drift.settings import DriftSettings
-from edgead_runtime.streaming.drift.watch import POSITION, QUANTILES, Drifted, DriftWatch, Standing
+from edgead_runtime.streaming.drift.watch import (
+    OF_FULL_SETTING,
+    POSITION,
+    QUANTILES,
+    Drifted,
+    DriftWatch,
+    Standing,
+)
 from edgead_runtime.streaming.drift.words import NAMES
 from edgead_runtime.streaming.messages import Message
 from edgead_runtime.streaming.results import Listener, StreamResult
 from edgead_runtime.streaming.sinks.prometheus_text import family, sample
+from edgead_runtime.tiered import TieredDetector
 
 log = logging.getLogger("edgead.drift")
 
@@ -64,14 +72,28 @@ class Drift:
             )
             for name, detector in detectors.items()
         }
+        self._detectors = dict(detectors)
         self._open: dict[tuple[str, str], str] = {}
+        self._blind: set[str] = set()
+        """Cameras of which it was said that no frame is answered by the full setting."""
 
     def __enter__(self) -> Drift:
-        for name, baseline in self.baselines.items():
-            log.info("%s: drift: watching %s", name, ", ".join(self._watches[name].measures) or "nothing")
-            for measure, why in baseline.unwatched.items():
-                log.info("%s: drift: not %s: %s", name, NAMES[measure], why)
+        for name in self._watches:
+            for line in self.described(name):
+                log.info("%s: drift: %s", name, line)
         return self
+
+    def described(self, camera: str) -> list[str]:
+        """What is watched of a camera and what is not, in lines for a person."""
+        watch = self._watches[camera]
+        lines = [f"watching {', '.join(watch.measures) or 'nothing'}"]
+        needing = [NAMES[name] for name in watch.measures if name in OF_FULL_SETTING]
+        detector = self._detectors[camera]
+        if needing and isinstance(detector, TieredDetector) and len(detector.settings) > 1:
+            now = "" if detector.setting == 0 else ", and it begins with a faster one"
+            lines.append(f"{', '.join(needing)} only in frames that the full setting answers{now}")
+        unwatched = self.baselines[camera].unwatched
+        return [*lines, *(f"not {NAMES[measure]}: {why}" for measure, why in unwatched.items())]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -92,6 +114,15 @@ class Drift:
             return
         for drifted in watch.observe(result.frame, result.result):
             self._tell_of(result.camera, drifted, stamp(result.frame.captured_at))
+        if watch.blind_to and result.camera not in self._blind:
+            self._blind.add(result.camera)  # once: a budget may change its mind every few seconds
+            log.warning(
+                "%s: drift: none of the last %d frames was answered by the full setting: %s are not watched "
+                "until one is",
+                result.camera,
+                watch.unanswered,
+                ", ".join(NAMES[name] for name in watch.blind_to),
+            )
 
     def _tell_of(self, camera: str, drifted: Drifted, at: str) -> None:
         body: dict[str, object] = {
@@ -134,6 +165,11 @@ class Drift:
                 value = _gauge(name, standing)
                 if value is not None:
                     yield sample(name, {"camera": camera, "measure": measure}, value)
+        yield from family("edgead_drift_watched", "gauge", "0 while the full setting answers no frames.")
+        for camera, watch in self._watches.items():
+            for measure in watch.measures:
+                labels = {"camera": camera, "measure": measure}
+                yield sample("edgead_drift_watched", labels, int(measure not in watch.blind_to))
         yield from family("edgead_drift_value", "gauge", "Quantiles of the last frames.")
         for camera, measure, standing in found:
             if measure != POSITION:

@@ -20,6 +20,8 @@ from edgead_runtime.streaming.frames import CameraFrame
 
 SCORES = ("score", "patch_distance")
 POSITION = "position"
+OF_FULL_SETTING = ("mask_area", *SCORES)
+"""Measures of frames that the full setting answered: a faster one sees and scores on a scale of its own."""
 QUANTILES = (0.1, 0.5, 0.9)
 
 
@@ -72,6 +74,8 @@ class DriftWatch:
         names = [*self._limits, *([POSITION] if self._position else [])]
         self._alarms = {name: Alarm(settings.for_s, settings.close_ratio) for name in names}
         self._began: dict[str, datetime] = {}
+        self.unanswered = 0
+        """Frames since the last one that the full setting answered."""
         self.standing: dict[str, Standing] = {}
         """How each measure stands; another object after each frame."""
 
@@ -79,6 +83,13 @@ class DriftWatch:
     def measures(self) -> tuple[str, ...]:
         """What is watched."""
         return tuple(self._alarms)
+
+    @property
+    def blind_to(self) -> tuple[str, ...]:
+        """What would be watched, and is not now, for want of frames that the full setting answered."""
+        if self.unanswered < self._settings.window:
+            return ()
+        return tuple(name for name in self._limits if name in OF_FULL_SETTING)
 
     def observe(self, frame: CameraFrame, result: Result) -> list[Drifted]:
         """Take in an inspected frame.
@@ -95,7 +106,10 @@ class DriftWatch:
         self._add("sharpness", look.sharpness)
         if self._position is not None:
             self._position.add(look.small)
-        if not (result.repeated or result.degraded) and result.threshold == self._threshold():
+        of_full_setting = not result.degraded and result.threshold == self._threshold()
+        if not result.repeated:
+            self.unanswered = 0 if of_full_setting else self.unanswered + 1
+        if of_full_setting and not result.repeated:
             if result.mask is not None:
                 self._add("mask_area", float(result.mask.mean()))
             if not result.is_anomaly:
@@ -128,7 +142,7 @@ class DriftWatch:
             shift = None if self._position is None else self._position.shift
             return None if shift is None else strain.of_shift(shift, self._settings.position)
         recent, enrolled = self._recent[name], self._baseline.ranges[name]
-        if not recent.full:
+        if not recent.full or name in self.blind_to:  # what was seen long ago says nothing of now
             return None
         if name in SCORES:
             return strain.of_scores(recent, enrolled, self._limits[name])

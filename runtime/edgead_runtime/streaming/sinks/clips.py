@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -22,6 +23,7 @@ log = logging.getLogger("edgead.clips")
 
 _WAITING_FRAMES = 8
 _JPEG_QUALITY = 80
+_END_S = 5.0
 
 
 @dataclass
@@ -79,8 +81,9 @@ class ClipRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._queue.put(None)
-        self._thread.join(10.0)
+        with contextlib.suppress(queue.Full):  # a disk that hangs: nobody waits for a clip
+            self._queue.put(None, timeout=_END_S)
+        self._thread.join(_END_S)
 
     def on_message(self, message: Message) -> None:
         """An event began or ended."""

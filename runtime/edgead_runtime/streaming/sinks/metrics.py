@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import bisect
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgead_runtime.errors import ConfigError
-from edgead_runtime.streaming.sinks.prometheus_text import CONTENT_TYPE, family, sample
+from edgead_runtime.streaming.listening import listening_socket
+from edgead_runtime.streaming.sinks.delivery_numbers import delivery_lines
+from edgead_runtime.streaming.sinks.metrics_server import MetricsServer
+from edgead_runtime.streaming.sinks.prometheus_text import family, sample
 
 if TYPE_CHECKING:
     from edgead_runtime.streaming.delivery import Delivery
@@ -51,6 +51,9 @@ class Metrics:
     Args:
         host: To listen on; anything other than this machine is for a network that you trust.
         port: 0: any that is free; see :attr:`port`.
+
+    Raises:
+        ConfigError: On entering: the port is in use.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 9464) -> None:
@@ -60,7 +63,12 @@ class Metrics:
         self._delivery: Delivery | None = None
         self._more: list[Callable[[], Iterable[str]]] = []
         self._lock = threading.Lock()
-        self._server: ThreadingHTTPServer | None = None
+        self._server: MetricsServer | None = None
+        self._starting = ""
+
+    def starting(self, what: str) -> None:
+        """Say what is being done before there is a stream: it is alive, and not ready."""
+        self._starting = what
 
     def watch(self, stream: Stream, delivery: Delivery | None = None) -> None:
         """Show the counts of this stream, and how its sinks do."""
@@ -76,23 +84,15 @@ class Metrics:
         return self._port if self._server is None else int(self._server.server_address[1])
 
     def __enter__(self) -> Metrics:
-        handler = type("Handler", (_Handler,), {"metrics": self})
-        try:
-            self._server = ThreadingHTTPServer((self._host, self._port), handler)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {self._host}:{self._port} ({error.strerror})", "Choose another port."
-            ) from error
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        listening = listening_socket("the page of numbers and health", self._host, self._port)
+        self._server = MetricsServer(listening, self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.end()
             self._server = None
 
     # -- as a listener ---------------------------------------------------------------------------------
@@ -162,6 +162,9 @@ class Metrics:
         yield from family("edgead_reconnects_total", "counter", "Attempts to open a source again.")
         for camera, each in stats.items():
             yield sample("edgead_reconnects_total", {"camera": camera}, each.reconnects)
+        yield from family("edgead_triggers_missed_total", "counter", "Parts that came faster than frames.")
+        for camera, each in stats.items():
+            yield sample("edgead_triggers_missed_total", {"camera": camera}, each.triggers_missed)
         yield from family("edgead_open_events", "gauge", "Events open now.")
         for camera, each in stats.items():
             yield sample("edgead_open_events", {"camera": camera}, each.open_events)
@@ -169,63 +172,34 @@ class Metrics:
         for camera, each in stats.items():
             for kind in each.troubles:
                 yield sample("edgead_trouble", {"camera": camera, "trouble": kind}, 1)
+        yield from family("edgead_listener_failures_total", "counter", "Times that a listener raised.")
+        yield sample(
+            "edgead_listener_failures_total",
+            {},
+            0 if self._stream is None else self._stream.listener_failures,
+        )
 
     def _delivery_lines(self) -> Iterator[str]:
-        if self._delivery is None:
-            return
-        yield from family("edgead_outbox_waiting", "gauge", "Messages that a sink has still to get.")
-        for sink, count in self._delivery.waiting().items():
-            yield sample("edgead_outbox_waiting", {"sink": sink}, count)
-        yield from family("edgead_sink_up", "gauge", "1 while a sink takes messages.")
-        for sink, state in self._delivery.states.items():
-            yield sample("edgead_sink_up", {"sink": sink}, int(not state.down))
-        yield from family("edgead_sink_delivered_total", "counter", "Messages that a sink took.")
-        for sink, state in self._delivery.states.items():
-            yield sample("edgead_sink_delivered_total", {"sink": sink}, state.delivered)
-        yield from family("edgead_outbox_disk_ok", "gauge", "0 while messages wait in memory only.")
-        yield sample("edgead_outbox_disk_ok", {}, int(not self._delivery.disk_problem))
+        return iter(()) if self._delivery is None else delivery_lines(self._delivery)
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether the loop turns."""
         if self._stream is None:
-            return False, {"loop": "not started"}
+            return bool(self._starting), {"starting": self._starting or "not yet"}
         standing_s = self._stream.standing_s
         return standing_s < LOOP_STANDS_S, {"loop_standing_s": round(standing_s, 1)}
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether every camera is inspected, and if not, why."""
         alive, facts = self.health()
-        stats = {} if self._stream is None else self._stream.stats()
+        if self._stream is None:
+            return False, facts
+        stats = self._stream.stats()
         cameras = {
             name: each.troubles or ({} if each.inspected else {"waiting": "no frame was inspected yet"})
             for name, each in stats.items()
         }
         return alive and not any(cameras.values()), {**facts, "cameras": cameras}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    metrics: Metrics
-    timeout = 10  # one who connects and says nothing does not keep a thread
-
-    def do_GET(self) -> None:
-        path = self.path.split("?", 1)[0]
-        if path == "/metrics":
-            self._answer(200, self.metrics.text().encode(), CONTENT_TYPE)
-        elif path in ("/healthz", "/readyz"):
-            fine, facts = self.metrics.health() if path == "/healthz" else self.metrics.readiness()
-            self._answer(200 if fine else 503, json.dumps(facts).encode(), "application/json")
-        else:
-            self._answer(404, b"/metrics, /healthz, /readyz\n", "text/plain")
-
-    def _answer(self, code: int, body: bytes, content_type: str) -> None:
-        self.send_response(code)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
-        """Requests are not logged: one every 15 seconds for weeks."""
 
 
 def _histogram(cameras: Mapping[str, _CameraNumbers]) -> Iterator[str]:

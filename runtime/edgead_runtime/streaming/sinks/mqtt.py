@@ -4,9 +4,12 @@ Topics, below a prefix (``edgead``):
 
 - ``PREFIX/status``: ``online``, and ``offline`` as the last will. Retained.
 - ``PREFIX/CAMERA/alarm``: ``ON`` while an event is open, else ``OFF``. Retained.
-- ``PREFIX/CAMERA/KIND``: each message as JSON; kinds are ``event``, ``trouble`` and ``drift``.
+- ``PREFIX/CAMERA/KIND``: each message as JSON; kinds are ``event``, ``trouble``, ``drift``, ``learned`` and
+  ``unlearned``.
 - ``PREFIX/CAMERA/picture``: the worst frame of the last event, JPEG. Retained.
 - ``PREFIX/loss``: what the outbox's quota took away.
+
+Below ``CAMERA`` :mod:`~edgead_runtime.streaming.mqtt_commands` has ``command`` and ``answer``.
 
 With ``discovery``, Home Assistant is told of the alarm and the picture of each camera
 (``homeassistant/binary_sensor/...`` and ``homeassistant/image/...``).
@@ -16,13 +19,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from typing import Any
 
 from edgead_runtime.errors import SinkError
 from edgead_runtime.streaming.messages import PICTURE
-from edgead_runtime.streaming.mqtt_client import QOS_AT_LEAST_ONCE, Broker, connect, make_client
+from edgead_runtime.streaming.mqtt_client import (
+    QOS_AT_LEAST_ONCE,
+    Broker,
+    check_prefix,
+    connect,
+    disconnect,
+    make_client,
+)
 from edgead_runtime.streaming.sinks.base import Sink
 from edgead_runtime.streaming.stored import StoredMessage
+
+log = logging.getLogger("edgead.mqtt")
+
+_ATTEMPTS_AT_A_PICTURE = 3
 
 
 class Mqtt(Sink):
@@ -33,17 +48,21 @@ class Mqtt(Sink):
         prefix: Begins the topics; give each device its own.
         pictures: Publish the picture of each event.
         discovery: Announce cameras to Home Assistant.
+
+    Raises:
+        ConfigError: No topic can begin with the prefix.
     """
 
     def __init__(
         self, broker: Broker, *, prefix: str = "edgead", pictures: bool = True, discovery: bool = False
     ) -> None:
-        self._broker, self._prefix = broker, prefix.strip("/")
+        self._broker, self._prefix = broker, check_prefix(prefix)
         self._pictures, self._discovery = pictures, discovery
         self.name = f"mqtt {broker.label}/{self._prefix}"
         self._client: Any = None
         self._open: dict[str, set[str]] = {}
         """Open events by camera."""
+        self._failed_picture = ("", ""), 0
 
     def open(self) -> None:
         """Connect.
@@ -78,13 +97,37 @@ class Mqtt(Sink):
         if message.kind != "event":
             return
         if self._pictures and PICTURE in message.attachments:
-            self._publish(f"{camera}/picture", message.attachments[PICTURE], retain=True)
+            self._publish_picture(message)
         open_events = self._open.setdefault(camera, set())
         if message.state == "closed":
             open_events.discard(message.key)
         else:
             open_events.add(message.key)
         self._publish(f"{camera}/alarm", "ON" if open_events else "OFF", retain=True)
+
+    def _publish_picture(self, message: StoredMessage) -> None:
+        """The picture of an event, unless the broker took its words three times and the picture never.
+
+        Many brokers allow some hundred kilobytes, and end the connection of who sends more: that picture
+        would stand in the way of all that follows.
+        """
+        key, failed = self._failed_picture
+        failed = failed if key == (message.key, message.state) else 0
+        if failed >= _ATTEMPTS_AT_A_PICTURE:
+            return
+        picture = message.attachments[PICTURE]
+        try:
+            self._publish(f"{message.camera}/picture", picture, retain=True)
+        except SinkError:
+            self._failed_picture = (message.key, message.state), failed + 1
+            if failed + 1 == _ATTEMPTS_AT_A_PICTURE:
+                log.error(  # noqa: TRY400
+                    "the broker %s takes no picture of %d kB: %s goes without",
+                    self._broker.label,
+                    len(picture) // 1000,
+                    message.key,
+                )
+            raise
 
     def _announce(self, camera: str) -> None:
         known = f"{self._prefix}_{camera}".replace("/", "_")
@@ -135,5 +178,4 @@ class Mqtt(Sink):
             client.publish(
                 f"{self._prefix}/status", "offline", QOS_AT_LEAST_ONCE, retain=True
             ).wait_for_publish(1.0)
-        client.disconnect()
-        client.loop_stop()
+        disconnect(client)

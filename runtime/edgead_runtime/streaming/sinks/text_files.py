@@ -30,7 +30,11 @@ CSV_COLUMNS = (
     "trouble",
     "drift",
     "text",
+    "lesson",
+    "who",
+    "picture",
 )
+"""New ones come at the end, so that whoever goes by the place of a column finds it."""
 
 
 class _RotatingFile(Sink):
@@ -55,6 +59,8 @@ class _RotatingFile(Sink):
         if self._file is not None:
             return self._file
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._is_of_another_kind():
+            self._rotate(max(1, self._keep))
         self._file = file = self._path.open("ab+", buffering=0)
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
@@ -64,25 +70,33 @@ class _RotatingFile(Sink):
             _append(file, self._header())
         return file
 
+    def _is_of_another_kind(self) -> bool:
+        """Whether the file begins otherwise than ours: an earlier version had other columns."""
+        header = self._header()
+        if not header or not self._path.is_file():
+            return False
+        with self._path.open("rb") as file:
+            return file.read(len(header)) not in (header, b"")
+
     def send(self, message: StoredMessage) -> None:
         """Append; on the medium only when the system writes it, so the outbox is the safer place."""
         file = self._opened()
         line = self._line(message)
         if file.tell() > 0 and file.tell() + len(line) > self._max_bytes:
-            self._rotate()
+            self._rotate(self._keep)
             file = self._opened()
         _append(file, line)
 
-    def _rotate(self) -> None:
+    def _rotate(self, keep: int) -> None:
         self.close()
-        for number in range(self._keep, 0, -1):
+        for number in range(keep, 0, -1):
             older = self._numbered(number)
             if older.exists():
-                if number == self._keep:
+                if number == keep:
                     older.unlink()
                 else:
                     older.replace(self._numbered(number + 1))
-        if self._keep > 0:
+        if keep > 0:
             self._path.replace(self._numbered(1))
         else:
             self._path.unlink()
@@ -124,7 +138,11 @@ class JsonLines(_RotatingFile):
 
 
 class Csv(_RotatingFile):
-    """One row a message, for a spreadsheet; each file begins with the names of the columns."""
+    """One row a message, for a spreadsheet; each file begins with the names of the columns.
+
+    Of a lesson it has kind, words, who and picture; fingerprints and patches are in :class:`JsonLines` alone.
+    A file with other columns, of an earlier version, is kept as ``NAME.1``.
+    """
 
     def _header(self) -> bytes:
         return _row(CSV_COLUMNS)

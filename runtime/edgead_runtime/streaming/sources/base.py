@@ -28,6 +28,9 @@ class Session(Protocol):
     def read(self) -> Grab | None:
         """Wait for the next frame.
 
+        Its array is the stream's from then on: still inspected, shown and kept long after the next read. One
+        that is filled anew must be copied first.
+
         Returns:
             The frame, or ``None`` where none came within about half a second and that is no failure.
 

@@ -13,30 +13,38 @@ class Frames:
     """Frames ``[H, W, 3]`` uint8, BGR, or named :class:`~edgead_runtime.Picture` objects; ends with them.
 
     Args:
-        frames: What gives them. It is iterated in the capture thread. A frame is copied only where the stream
-            crops it, so it must not be written to afterwards.
+        frames: What gives them. It is iterated in the capture thread.
         live: They come whether we are ready or not: the newest wins and the rest is dropped. Otherwise the
             iterable is kept waiting.
         label: What a person calls it.
+        copy: Copy each frame, so that whoever gives them may fill its buffer anew at once, as most cameras'
+            libraries do: a frame is still inspected, shown and kept long after the next was asked for.
+            Without it each frame must be an array of its own that is never written
+            to again.
     """
 
     paces_itself = True
 
     def __init__(
-        self, frames: Iterable[Frame | Picture], *, live: bool = False, label: str = "frames"
+        self,
+        frames: Iterable[Frame | Picture],
+        *,
+        live: bool = False,
+        label: str = "frames",
+        copy: bool = True,
     ) -> None:
-        self._frames = frames
+        self._frames, self._copy = frames, copy
         self.live = live
         self.label = label
 
     def open(self) -> _Iterating:
         """Begin to iterate."""
-        return _Iterating(iter(self._frames), self.label)
+        return _Iterating(iter(self._frames), self.label, self._copy)
 
 
 class _Iterating:
-    def __init__(self, frames: Iterator[Frame | Picture], label: str) -> None:
-        self._frames = frames
+    def __init__(self, frames: Iterator[Frame | Picture], label: str, copy: bool) -> None:
+        self._frames, self._copy = frames, copy
         self._label = label
 
     def read(self) -> Grab:
@@ -51,9 +59,9 @@ class _Iterating:
             raise SourceError(
                 f"{self._label} raised {type(error).__name__}: {error}", "Mend what gives the frames."
             ) from error
-        if isinstance(item, Picture):
-            return Grab(item.frame, item.name)
-        return Grab(check_frame(item))
+        name = item.name if isinstance(item, Picture) else ""
+        frame = check_frame(item.frame if isinstance(item, Picture) else item)
+        return Grab(frame.copy() if self._copy else frame, name)
 
     def close(self) -> None:
         close = getattr(self._frames, "close", None)

@@ -6,12 +6,12 @@ import functools
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import cv2
 
 from edgead_runtime.errors import SourceError, SourceLostError
 from edgead_runtime.images import check_frame
+from edgead_runtime.streaming.shown import shown_address
 from edgead_runtime.streaming.sources.base import Grab, Session
 from edgead_runtime.streaming.sources.opencv import LiveCapture
 
@@ -38,8 +38,8 @@ class NetworkCamera:
 
     @property
     def label(self) -> str:
-        """The address without its password."""
-        return without_password(self.url)
+        """The address without what lets somebody in."""
+        return shown_address(self.url)
 
     def open(self) -> Session:
         """Connect.
@@ -87,7 +87,8 @@ class _AvSession:
                 timeout=(camera.timeout_s, camera.timeout_s),
             )
         except self._errors as error:
-            raise SourceLostError(f"{self._label} cannot be opened ({_reason(error)})", _REMEDY) from error
+            # Without its cause, here and below: whoever prints a traceback would print the password.
+            raise SourceLostError(f"{self._label} cannot be opened ({_reason(error)})", _REMEDY) from None
         if not self._container.streams.video:
             self._container.close()
             raise SourceError(f"{self._label} has no picture", "Give the address of a video stream.")
@@ -101,7 +102,7 @@ class _AvSession:
         except StopIteration:
             raise SourceLostError(f"{self._label} ended", _REMEDY) from None
         except self._errors as error:
-            raise SourceLostError(f"{self._label} broke off ({_reason(error)})", _REMEDY) from error
+            raise SourceLostError(f"{self._label} broke off ({_reason(error)})", _REMEDY) from None
         return Grab(check_frame(frame.to_ndarray(format="bgr24")))
 
     def close(self) -> None:
@@ -111,15 +112,3 @@ class _AvSession:
 def _reason(error: Exception) -> str:
     # PyAV's own text repeats the address, and with it the password.
     return getattr(error, "strerror", None) or type(error).__name__
-
-
-def without_password(url: str) -> str:
-    """An address as it may be shown: ``rtsp://user:***@camera/path``."""
-    try:
-        parts = urlsplit(url)
-        if parts.password is None:
-            return url
-    except ValueError:
-        return "an address that cannot be read"
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.split(':', 1)[0]}:***@{host}"))

@@ -9,6 +9,7 @@ from typing import cast
 
 from edgead_runtime.errors import SourceError
 from edgead_runtime.images import PICTURE_SUFFIXES, Frame, Picture
+from edgead_runtime.streaming.shown import without_secrets
 from edgead_runtime.streaming.sources.base import Source
 from edgead_runtime.streaming.sources.files import Pictures, WatchedFolder
 from edgead_runtime.streaming.sources.iterables import Frames
@@ -46,7 +47,7 @@ def source_from_text(text: str) -> Source:
     path = Path(text)
     if not text or not is_there(path):
         raise SourceError(
-            f"there is no source {text or '(empty)'}",
+            f"there is no source {without_secrets(text) or '(empty)'}",
             "Give a picture, a folder, watch:FOLDER, a video file, a camera's number, rtsp://..., or a "
             "GStreamer pipeline.",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import socket
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from edgead_runtime.errors import ConfigError
+from edgead_runtime.streaming.listening import listening_socket
 from edgead_runtime.streaming.messages import Message
 from edgead_runtime.streaming.results import StreamResult
 from edgead_runtime.streaming.teaching import Teacher
@@ -119,7 +119,7 @@ class LiveView:
     # -- life ------------------------------------------------------------------------------------------
 
     def __enter__(self) -> LiveView:
-        listening = _listening(self._host, self._port)
+        listening = listening_socket("the live view", self._host, self._port)
         self._port = int(listening.getsockname()[1])
         from edgead_runtime.streaming.view.serving import Serving
 
@@ -153,34 +153,6 @@ def require_packages() -> None:
             f"the live view needs {', '.join(missing)}, not installed here",
             'Install it: pip install "edgead-runtime[view]".',
         )
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens already, so that the address can be told.
-
-    Raises:
-        ConfigError: It cannot be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        made = socket.socket(family, kind, protocol)
-        try:
-            if os.name != "nt":  # there it would let two share the port
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind(address)
-            made.listen(128)
-        except OSError:
-            made.close()
-            raise
-    except (OSError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(
-            f"the live view cannot listen on {host}:{port} ({reason})",
-            "Choose another port, or end what uses it.",
-        ) from error
-    return made
 
 
 def _reachable_name() -> str:
