@@ -32,7 +32,7 @@ export class Chart {
   // `value` takes a point's number, `hot` says whether it is drawn as bad.
   // `right` is what is left free for the threshold's handle, in pixels.
   constructor(canvas, { value, hot, right = 4 }) {
-    Object.assign(this, { canvas, value, hot, right, top: 0, frozen: false });
+    Object.assign(this, { canvas, value, hot, right, top: 0, frozen: false, end: "now" });
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
@@ -71,7 +71,7 @@ export class Chart {
     brush.fillStyle = color("--soft");
     brush.fillText(`${words(recent.span)} ago`, 0, height - 4);
     brush.textAlign = "right";
-    brush.fillText("now", width - this.right + 4, height - 4);
+    brush.fillText(this.end, width - this.right + 4, height - 4);
     if (this.drawsLine && this.line != null) {
       brush.fillStyle = color("--bad");
       brush.fillRect(0, this.y(this.line) - 1, width, 2);
