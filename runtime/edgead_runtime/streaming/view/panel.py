@@ -150,6 +150,7 @@ class Panel:
             "live": camera is None or camera.source.live,
             "budget_ms": None if camera is None else camera.budget_ms,
             "zones": [] if camera is None else [zone.name for zone in camera.zones],
+            "age_s": None if latest is None else _age_s(latest),
             "standing_s": None if self._stream is None else round(self._stream.standing_s, 1),
             "stats": None if stats is None else _plain(stats),
             "degraded": list(latest.result.degraded) if latest and latest.result else [],
@@ -262,6 +263,11 @@ class Panel:
 
 def _name(camera: str, frame: CameraFrame) -> str:
     return frame.name or f"{camera}-{stamp(frame.captured_at)}-{frame.sequence}"
+
+
+def _age_s(latest: StreamResult) -> float:
+    """How long ago it was captured; a page that is opened now may be shown an old picture."""
+    return round(max(0.0, time.monotonic() - latest.frame.captured_s), 1)
 
 
 def _plain(stats: CameraStats) -> dict[str, Any]:

@@ -21,8 +21,12 @@ export function element(tag, text = "", attributes = {}) {
   return made;
 }
 
+// With the day where that is not today: a loop runs for weeks.
 export function time(stamp) {
-  return new Date(stamp).toLocaleTimeString([], { hourCycle: "h23" });
+  const then = new Date(stamp);
+  const clock = then.toLocaleTimeString("en", { hourCycle: "h23" });
+  if (then.toDateString() === new Date().toDateString()) return clock;
+  return `${then.toLocaleDateString("en", { day: "numeric", month: "short" })}, ${clock}`;
 }
 
 export function number(value, digits = 3) {
@@ -118,12 +122,12 @@ function card(event, camera, isShown, open) {
   if (event.shown) {
     const asked = new URLSearchParams({ camera, event: event.id, frame: event.sequence ?? "" });
     button.append(element("img", "", { src: `thumbnail?${asked}`, alt: "", loading: "lazy" }));
-  } else button.append(element("i", "", { class: "none" }));
+  } else button.append(element("i", "picture not kept", { class: "none" }));
   const words = element("span");
   const lasted = event.state === "closed" ? `lasted ${number(event.duration_s, 1)} s` : "open now";
-  const score = `score ${number(event.score)}, limit ${number(event.threshold)}`;
+  const score = [`score ${number(event.score)}`, `limit ${number(event.threshold)}`];
   words.append(element("b", time(event.opened_at)));
-  for (const text of [lasted, score, event.zone]) if (text) words.append(element("div", text));
+  for (const text of [lasted, ...score, event.zone]) if (text) words.append(element("div", text));
   button.append(words);
   button.disabled = event.sequence == null;
   button.addEventListener("click", () => open(event.id));

@@ -20,7 +20,7 @@ let held = null; // { sequence, event } while the picture is held
 let pressed = null; // what is said of the picture on which a button was pressed
 let busy = false;
 let connected = false;
-let arrived_ms = null; // when the picture that is shown came
+let told_ms = 0; // when the state came
 
 // -- the connection ----------------------------------------------------------------------------------------
 
@@ -61,6 +61,7 @@ function takeState(what) {
   }
   const otherCamera = what.camera !== state.camera;
   Object.assign(state, what);
+  told_ms = performance.now();
   points.take(what.points, what.afresh);
   events = what.events ?? (otherCamera ? [] : events);
   lessons = what.lessons ?? (otherCamera ? [] : lessons);
@@ -73,7 +74,6 @@ async function takePicture(buffer) {
   const wanted = held ? decoded.about.sequence === held.sequence && held.event : pressed == null;
   if (wanted && decoded.about.camera === state.camera) {
     picture.show(decoded);
-    arrived_ms = performance.now();
     showVerdict();
   }
   if (!held && pressed == null) link.say({ do: "ready" });
@@ -90,7 +90,7 @@ function showVerdict() {
     current: state.threshold?.current,
     tried: trial != null,
     why,
-    age_s: held ? 0 : (performance.now() - arrived_ms) / 1000,
+    age_s: held ? 0 : (state.age_s ?? 0) + (performance.now() - told_ms) / 1000,
   });
   scores.end = latencies.end = why == null ? "now" : "last picture";
   const shape = about.size ? `, ${about.size[0]} by ${about.size[1]} pixels` : "";
@@ -162,7 +162,7 @@ const isHot = (point) => {
   return limit == null ? point[3] & ANOMALY : !(point[1] <= limit);
 };
 const scores = new Chart(at("scores"), { value: (point) => point[1], hot: isHot, right: 96 });
-const latencies = new Chart(at("latencies"), { value: (point) => point[2], hot: (point) => point[3] & LATE });
+const latencies = new Chart(at("latencies"), { value: (point) => point[2], hot: (point) => point[3] & LATE, ticks: 2 });
 latencies.drawsLine = true;
 const line = new ThresholdLine(at("threshold"), scores, {
   moved(value) {
@@ -182,7 +182,8 @@ function showCharts() {
   line.place(threshold, Boolean(state.threshold));
   at("span").textContent = recent.points.length ? `last ${words(recent.span)}` : "";
   const hot = recent.points.filter(isHot).length;
-  at("preview").textContent =
+  if (!recent.points.length) at("preview").textContent = "No frame yet.";
+  else at("preview").textContent =
     trial == null
       ? `Above the line is an anomaly: ${hot} of the last ${recent.points.length} frames.`
       : `At ${number(trial)}, ${hot} of the last ${recent.points.length} frames would be anomalies.`;
@@ -199,8 +200,8 @@ function showState() {
   showNumbers(at("numbers"), state, inside > 0 ? ((shown.length - 1) / Math.min(span, inside)).toFixed(1) : "-");
   showCharts();
   const { p50, p99 } = state.stats?.latency_ms ?? {};
-  const budget = state.budget_ms == null ? "" : `, budget ${state.budget_ms}`;
-  at("latency-words").textContent = p50 == null ? "" : `median ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)}${budget}`;
+  const budget = state.budget_ms == null ? "" : `; the line: budget ${state.budget_ms} ms`;
+  at("latency-words").textContent = p50 == null ? "" : `median ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms${budget}`;
   showThreshold();
   showEvents(at("events"), events, state.camera, held?.event, openEvent);
   at("no-events").hidden = events.length > 0;
