@@ -125,7 +125,8 @@ def _events(data: dict[str, Any]) -> list[Check]:
         Check(
             "and every message, of every kind, reached the sink that was away for a third, in the same order",
             away == written,
-            f"{len(written)} written, {len(away)} reached it" + _first_difference(written, away),
+            f"{len(written)} written, {len(away)} reached it; {_waited(data)}"
+            + _first_difference(written, away),
         ),
         Check(
             "nothing was refused, lost or left in the outbox",
@@ -133,6 +134,14 @@ def _events(data: dict[str, Any]) -> list[Check]:
             ", ".join(f"{count} {what}" for what, count in gone.items()),
         ),
     ]
+
+
+def _waited(data: dict[str, Any]) -> str:
+    lines = data["samples"]
+    waiting = [name for name in (lines[0] if lines else ()) if name.startswith("waiting")]
+    most = max((line[name] for line in lines for name in waiting), default=0)
+    size_mb = max((line["outbox_mb"] for line in lines), default=0.0)
+    return f"at most {most:g} waited, the outbox took {size_mb:.1f} MB"
 
 
 def _well_formed(decided: Sequence[tuple[str, str]]) -> tuple[bool, str]:
