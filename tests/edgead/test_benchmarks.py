@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks import view
 from benchmarks.baselines.job import Clock
 from benchmarks.baselines.ways import FLOORS, WAYS
 from benchmarks.documents import fill
@@ -60,6 +61,23 @@ def test_measured_text_goes_between_its_comments_and_nowhere_else():
 def test_the_page_has_a_place_for_every_part(part):
     text = PAGE.read_text(encoding="utf-8")
     assert fill(text, part, "x") != text
+
+
+def test_the_page_of_the_loop_has_a_place_for_what_stands_beside_it():
+    text = view.PAGE.read_text(encoding="utf-8")
+    assert fill(text, view.MARK, "x") != text
+
+
+def test_ratios_are_to_the_loop_alone():
+    turns = [[100.0, 110.0], [200.0, 220.0], [100.0, 100.0]]
+    times = dict.fromkeys(("the loop alone", "live view, no page open"), turns)
+    times["while a good part is taught"] = [[2 * ms for ms in turn] for turn in turns]
+    told = view.report(times, [0.5, 0.7, 0.6])
+    assert "| live view, no page open | 105 | 220 | 1.00 (1.00 to 1.00) |" in told
+    assert "| while a good part is taught | 210 | 440 | 2.00 (2.00 to 2.00) |" in told
+    assert (
+        "A lesson takes 0.60 s (median of 3), and the longest that a frame took meanwhile is 440 ms" in told
+    )
 
 
 def test_pictures_of_tables(tmp_path):

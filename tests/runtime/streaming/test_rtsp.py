@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from edgead_runtime import stream
+from edgead_runtime.errors import SourceError
 from edgead_runtime.streaming import CaptureSettings
 from edgead_runtime.streaming.sources import NetworkCamera
 from stream_fakes import FakeDetector, Recorder, wait_until
@@ -45,6 +46,19 @@ def test_frames_come_and_are_young(decoder):
     frame = results[-1].frame.image
     assert frame.shape == (480, 640, 3)
     assert age_ms(frame) < 60_000  # the bars were read right: a wrong bit is minutes or years
+
+
+def test_frames_come_over_udp_or_it_is_said_why_not(decoder):
+    port = free_port()
+    with camera(port, 320, 240, 25):
+        source = NetworkCamera(f"rtsp://127.0.0.1:{port}/camera", decoder=decoder, transport="udp")
+        running = stream(FakeDetector(), source)
+        if decoder == "opencv":  # it would take TCP and say nothing
+            with pytest.raises(SourceError, match="over udp, which OpenCV does not do"):
+                next(iter(running))
+        else:
+            results = list(itertools.islice(running, 20))
+            assert age_ms(results[-1].frame.image) < 60_000
 
 
 def test_a_server_that_dies_and_returns(decoder):

@@ -1,11 +1,15 @@
 """The live view in a real browser: what a person sees and presses."""
 
+import re
 import shutil
 import time
 
 import numpy as np
 import pytest
 from edgead_runtime import Picture
+from edgead_runtime.errors import SourceLostError
+from edgead_runtime.streaming import Camera, CaptureSettings
+from edgead_runtime.streaming.sources import Grab
 from edgead_runtime.streaming.thresholds import DetectorThresholds
 from playwright.sync_api import expect, sync_playwright
 from stream_fakes import wait_until
@@ -175,10 +179,99 @@ def test_a_loop_that_starts_again_is_found_again(chromium, part, detector):
         page.goto(view.url)
         verdict(page, "ANOMALY")
     expect(page.locator("#link")).not_to_have_text("connected")
+    verdict(page, "NOT LIVE")
+    expect(page.locator("#verdict span")).to_contain_text("ago, was ANOMALY")
     part.frame = part.good
     with running([part.camera("left", detector)], port=port):
         expect(page.locator("#link")).to_have_text("connected", timeout=20_000)
         verdict(page, "OK")
+    context.close()
+
+
+class Cable:
+    """A camera whose cable can be pulled."""
+
+    label, live, paces_itself = "rtsp://192.168.0.20/stream", True, False
+
+    def __init__(self, frame):
+        self.frame, self.pulled = frame, False
+
+    def open(self):
+        if self.pulled:
+            raise SourceLostError("it cannot be opened (Connection refused)", "Check the cable.")
+        return self
+
+    def read(self):
+        self.open()
+        time.sleep(0.05)
+        return Grab(self.frame.copy())
+
+    def close(self):
+        pass
+
+
+def test_a_verdict_of_before_the_camera_was_lost_does_not_look_like_one_of_now(
+    chromium, detector, good_frames
+):
+    source = Cable(good_frames[5])
+    camera = Camera("left", detector, source, capture=CaptureSettings(frozen_s=0, backoff_s=(0.1, 0.2)))
+    page = chromium.new_page(viewport=DESKTOP)
+    with running([camera]) as (view, _):
+        page.goto(view.url)
+        verdict(page, "OK")
+        expect(page.locator("#stage")).not_to_have_class(re.compile("stale"))
+        source.pulled = True
+        verdict(page, "NOT LIVE")
+        expect(page.locator("#verdict span")).to_contain_text("nothing comes from the camera")
+        expect(page.locator("#stage")).to_have_class(re.compile("stale"))
+        expect(page.locator("#alerts")).to_contain_text("Connection refused")
+        source.pulled = False
+        verdict(page, "OK")
+        expect(page.locator("#stage")).not_to_have_class(re.compile("stale"))
+    page.close()
+
+
+def test_a_button_on_a_picture_of_another_run_is_refused_and_the_page_loads_itself_again(
+    chromium, part, detector
+):
+    """The page cannot know of the restart yet: its WebSocket is kept from reaching the new loop."""
+    context = chromium.new_context(viewport=DESKTOP)
+    page = context.new_page()
+    cut = []
+    page.route_web_socket("**/live", lambda socket: socket.close() if cut else socket.connect_to_server())
+    with running([part.camera("left", detector)], teacher=part.teacher) as (view, _):
+        port, before = view.port, view.run
+        page.goto(view.url)
+        verdict(page, "ANOMALY")
+        page.evaluate("window.wasHereBefore = true")
+        cut.append(True)
+    expect(page.locator("#link")).not_to_have_text("connected")
+    part.frame = part.good
+    with running([part.camera("left", detector)], teacher=part.teacher, port=port) as (view, stream):
+        wait_until(lambda: stream.stats()["left"].inspected > 0)
+        assert view.run != before
+        page.locator("#good").click()
+        expect(page.locator("#told")).to_contain_text("The loop was started again")
+        assert page.evaluate("window.wasHereBefore") is None, "it has loaded itself again"
+        expect(page.locator("#told")).to_contain_text("press again")
+        assert not part.teacher.taught
+        cut.clear()
+        verdict(page, "OK")
+        page.locator("#good").click()
+        wait_until(lambda: part.teacher.taught)
+        assert (part.teacher.pictures[0].frame == part.good).all()
+    context.close()
+
+
+def test_a_page_without_the_new_token_is_asked_for_it(chromium, part, detector):
+    context = chromium.new_context(viewport=DESKTOP)
+    page = context.new_page()
+    with running([part.camera("left", detector)], host="0.0.0.0") as (view, _):
+        port = view.port
+        page.goto(f"http://127.0.0.1:{port}/?{view.url.partition('?')[2]}")
+        verdict(page, "ANOMALY")
+    with running([part.camera("left", detector)], host="0.0.0.0", port=port) as (view, _):
+        expect(page.get_by_label("Token")).to_be_visible(timeout=20_000)
     context.close()
 
 

@@ -49,7 +49,7 @@ def ask(view, path="/", method="GET", body=None, **headers):
 
 def say(view, **headers):
     """A well-formed request that changes something, from where the headers say."""
-    body = json.dumps({"camera": "a", "sequence": 10**9})
+    body = json.dumps({"camera": "a", "run": view.run, "sequence": 10**9})
     return ask(view, "/api/defect", "POST", body, **{"Content_Type": "application/json", **headers})[0]
 
 
@@ -199,7 +199,7 @@ _json = st.recursive(
     max_leaves=12,
 )
 _nearly = st.fixed_dictionaries(
-    {"camera": st.just("a") | _json},
+    {"camera": st.just("a") | _json, "run": st.just("THIS RUN") | _json},
     optional={
         "sequence": st.integers(-3, 3) | _json, "who": st.text() | _json, "lesson": st.text() | _json,
         "threshold": st.floats() | _json, "more": _json,
@@ -211,10 +211,11 @@ _bodies = st.binary(max_size=300) | (_json | _nearly).map(lambda value: json.dum
 @_ALIVE
 @given(path=st.sampled_from(["good", "defect", "undo", "threshold"]), body=_bodies)
 @example("good", b"[" * 4000)
-@example("good", b'{"camera":"a","sequence":' + b"9" * 4000 + b"}")
-@example("undo", b'{"camera":"a","lesson":"\\ud800"}')
-@example("good", b'{"camera":"a","sequence":1,"who":"\xff"}')
+@example("good", b'{"camera":"a","run":"THIS RUN","sequence":' + b"9" * 4000 + b"}")
+@example("undo", b'{"camera":"a","run":"THIS RUN","lesson":"\\ud800"}')
+@example("good", b'{"camera":"a","run":"THIS RUN","sequence":1,"who":"\xff"}')
 def test_any_body_is_answered_with_a_problem(here, caplog, path, body):
+    body = body.replace(b"THIS RUN", here.run.encode())
     code, _, said = ask(here, f"/api/{path}", "POST", body, Content_Type="application/json")
     assert 400 <= code < 500, said
     assert set(json.loads(said)) == {"problem", "remedy"}
@@ -259,8 +260,11 @@ def test_any_bytes_are_refused_or_answered_and_the_server_lives(here, caplog, fi
 
 _wishes = _json | st.fixed_dictionaries(
     {"do": st.sampled_from(["camera", "ready", "hold", "release", "event"])},
-    optional={"camera": _json, "sequence": st.integers() | _json, "event": st.text(max_size=300) | _json},
-)
+    optional={
+        "camera": _json, "run": _json, "sequence": st.integers() | _json,
+        "event": st.text(max_size=300) | _json,
+    },
+)  # fmt: skip
 
 
 @_ALIVE

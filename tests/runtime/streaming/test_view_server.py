@@ -14,7 +14,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from edgead_runtime.errors import ConfigError
-from edgead_runtime.streaming import Message
+from edgead_runtime.streaming import Message, Stream
 from edgead_runtime.streaming.thresholds import DetectorThresholds
 from edgead_runtime.streaming.view import LiveView
 from stream_fakes import FakeDetector, frame_scoring, wait_until
@@ -34,6 +34,9 @@ def get(view, path="/", headers=None):
 
 
 def post(view, path, body, headers=None):
+    """What is said; of this run unless it says of which."""
+    if isinstance(body, dict):
+        body = {"run": view.run, **body}
     request = urllib.request.Request(
         f"http://127.0.0.1:{view.port}{path}",
         body if isinstance(body, bytes) else json.dumps(body).encode(),
@@ -244,22 +247,24 @@ def _stream_result(number, result, image=None, events=()):
 
 
 def test_shown_frames_are_kept_in_bounded_memory_and_held_ones_stay():
-    from edgead_runtime.streaming.view.kept import KeptFrames
+    from edgead_runtime.streaming.view.kept import FrameKey, KeptFrames
 
     image = np.zeros((100, 100, 3), np.uint8)
     kept = KeptFrames(max_bytes=5 * image.nbytes)
-    for number in range(3):
-        kept.keep("a", number, image, f"{number}")
-    assert kept.hold("me", "a", 1)
-    assert not kept.hold("you", "a", 7)
-    for number in range(3, 50):
-        kept.keep("a", number, image, f"{number}")
+    keys = [FrameKey("run", "a", number) for number in range(50)]
+    for key in keys[:3]:
+        kept.keep(key, image, f"{key.sequence}")
+    assert kept.hold("me", keys[1])
+    assert not kept.hold("you", keys[7])
+    for key in keys[3:]:
+        kept.keep(key, image, f"{key.sequence}")
     assert len(kept) == 6
-    assert kept.picture("a", 1).name == "1"
-    assert kept.picture("a", 44) is None
+    assert kept.picture(keys[1]).name == "1"
+    assert kept.picture(keys[44]) is None
     kept.let_go("me")
-    assert kept.picture("a", 1) is None
-    assert kept.picture("a", 49).frame is image
+    assert kept.picture(keys[1]) is None
+    assert kept.picture(keys[49]).frame is image
+    assert kept.picture(keys[49]._replace(run="another")) is None
 
 
 # -- learning ------------------------------------------------------------------------------------------
@@ -268,7 +273,7 @@ def test_shown_frames_are_kept_in_bounded_memory_and_held_ones_stay():
 def test_good_means_the_very_frame_that_is_held_and_can_be_taken_back(bench):
     with Looking(bench.view) as looking:
         about, _, _ = looking.picture()
-        looking.say("hold", sequence=about["sequence"])
+        looking.say("hold", run=about["run"], sequence=about["sequence"])
         assert looking.until(lambda got: isinstance(got, dict) and got["type"] == "held")["kept"]
         wanted = bench.frame
         bench.frame = bench.good
@@ -306,7 +311,7 @@ def test_the_worst_frame_of_an_event_can_be_shown_and_kept_as_a_defect(bench, de
 def test_what_the_teacher_refuses_is_said(bench):
     with Looking(bench.view) as looking:
         sequence = looking.picture()[0]["sequence"]
-        looking.say("hold", sequence=sequence)
+        looking.say("hold", run=bench.view.run, sequence=sequence)
         looking.until(lambda got: isinstance(got, dict) and got["type"] == "held")
         body = {"camera": "left", "sequence": sequence}
         assert post(bench.view, "/api/good", body)[0] == 200
@@ -320,6 +325,64 @@ def test_a_frame_that_is_gone_is_said(bench):
     code, said = post(bench.view, "/api/good", {"camera": "left", "sequence": 10**9})
     assert (code, said["problem"]) == (410, "that picture is no longer kept")
     assert post(bench.view, "/api/good", {"camera": "x", "sequence": 1})[0] == 422
+
+
+# -- another run of the loop ---------------------------------------------------------------------------
+
+
+def test_what_was_seen_before_a_restart_is_refused_whatever_its_number(bench, detector):
+    """The numbers of frames begin anew: number 0 of this run is not what somebody saw as number 0."""
+    with Looking(bench.view) as looking:
+        about = looking.picture()[0]
+    threshold = detector.threshold
+    for path, body in (
+        ("good", {"sequence": about["sequence"]}),
+        ("defect", {"sequence": about["sequence"]}),
+        ("undo", {"lesson": "l0"}),
+        ("threshold", {"threshold": 99.0}),
+    ):
+        code, said = post(bench.view, f"/api/{path}", {"camera": "left", "run": "the one before", **body})
+        assert code == 409, path
+        assert said["problem"].startswith("the loop was started again")
+        assert said["remedy"]
+        assert post(bench.view, f"/api/{path}", json.dumps({"camera": "left", **body}).encode())[0] == 400
+    assert not bench.teacher.taught
+    assert detector.threshold == threshold
+    with Looking(bench.view) as looking:
+        looking.say("hold", run="the one before", sequence=about["sequence"])
+        assert not looking.until(lambda got: isinstance(got, dict) and got["type"] == "held")["kept"]
+    assert post(bench.view, "/api/good", {"camera": "left", "sequence": about["sequence"]})[0] == 200
+
+
+def test_another_stream_under_the_same_view_is_another_run():
+    good, bad = Stand(frame_scoring(0.1)), Stand(frame_scoring(0.9))
+    detector, teacher = FakeDetector(), DirectTeacher({})
+    with running([good.camera("a", detector)], teacher=teacher) as (view, stream):
+        with Looking(view) as looking:
+            about, before = looking.picture()[0], view.run
+            looking.say("hold", run=about["run"], sequence=about["sequence"])
+            looking.until(lambda got: isinstance(got, dict) and got["type"] == "held")
+            view.watch(stream)
+            assert view.run == before, "the same one"
+            stream.stop()
+            other = Stream([bad.camera("b", detector)], listeners=[view])
+            view.watch(other)
+            with pytest.raises(ConnectionClosed):
+                looking.until(lambda got: False)
+        assert about["run"] == before != view.run
+        code, said = post(view, "/api/good", {**_of(about), "run": before})
+        assert (code, said["problem"][:26]) == (409, "the loop was started again")
+        results = iter(other)
+        next(results)
+        with Looking(view) as looking:
+            state = looking.state(lambda told: told["points"])
+            assert ([each["name"] for each in state["cameras"]], state["run"]) == (["b"], view.run)
+            assert looking.picture()[0]["run"] == view.run
+        other.close()
+
+
+def _of(about):
+    return {name: about[name] for name in ("camera", "run", "sequence")}
 
 
 def test_without_a_teacher_nothing_is_learned():
@@ -354,7 +417,8 @@ def test_the_threshold_is_moved_reset_and_logged(bench, detector, caplog):
 @pytest.mark.parametrize("threshold", [-1, "3", 1e999, [], True])
 def test_what_is_no_threshold_is_refused(bench, detector, threshold):
     before = detector.threshold
-    body = json.dumps({"camera": "left", "threshold": threshold}).replace("Infinity", "1e999").encode()
+    said = {"camera": "left", "run": bench.view.run, "threshold": threshold}
+    body = json.dumps(said).replace("Infinity", "1e999").encode()
     assert post(bench.view, "/api/threshold", body)[0] in (400, 422)
     assert detector.threshold == before
 

@@ -46,7 +46,7 @@ class NetworkCamera:
 
         Raises:
             SourceLostError: It does not answer, or refuses.
-            SourceError: PyAV was asked for and is not installed.
+            SourceError: PyAV was asked for and is not installed, or udp, which it takes.
         """
         with_av = find_spec("av") is not None
         if self.decoder == "av" and not with_av:
@@ -56,6 +56,12 @@ class NetworkCamera:
             )
         if with_av and self.decoder != "opencv":
             return _AvSession(self)
+        if self.transport == "udp" and self.url.startswith("rtsp"):
+            # OpenCV asks for TCP whatever is wanted, but for a variable of the whole process's environment.
+            raise SourceError(
+                f"{self.label} is wanted over udp, which OpenCV does not do",
+                'Install PyAV: pip install "edgead-runtime[rtsp]", or take transport = "tcp".',
+            )
         limit_ms = int(self.timeout_s * 1000)
         settings = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,

@@ -17,10 +17,12 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from edgead_runtime.errors import EdgeadError
+from edgead_runtime.streaming.view.kept import FrameKey
 from edgead_runtime.streaming.view.painter import Painter
-from edgead_runtime.streaming.view.panel import GoneError, Panel
+from edgead_runtime.streaming.view.panel import GoneError, OtherRunError, Panel
 from edgead_runtime.streaming.view.requests import (
     MAX_BYTES,
+    Command,
     MoveThreshold,
     NotUnderstoodError,
     OfFrame,
@@ -39,7 +41,7 @@ _STATIC = {
     "/view.css": ("view.css", "text/css; charset=utf-8"),
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("view", "picture", "chart", "lists", "link")
+        for name in ("view", "verdict", "picture", "chart", "lists", "link")
     },
 }
 
@@ -115,6 +117,8 @@ class ViewApp:
                 return _json(200, await do(body, address))
             except NotUnderstoodError as error:
                 return _problem(400, error.problem, error.remedy)
+            except OtherRunError as error:
+                return _problem(409, error.problem, error.remedy)
             except GoneError as error:
                 return _problem(410, error.problem, error.remedy)
             except EdgeadError as error:
@@ -129,25 +133,26 @@ class ViewApp:
         return await self._teach(understand(body, OfFrame), address, good=False)
 
     async def _teach(self, said: OfFrame, address: str, *, good: bool) -> Any:
-        self._known(said.camera)
-        who = person(said.who, address)
-        return asdict(await asyncio.to_thread(self._panel.teach, said.camera, said.sequence, who, good=good))
+        self._known(said)
+        frame, who = FrameKey(said.run, said.camera, said.sequence), person(said.who, address)
+        return asdict(await asyncio.to_thread(self._panel.teach, frame, who, good=good))
 
     async def _undo(self, body: bytes, address: str) -> Any:
         said = understand(body, Undo)
-        self._known(said.camera)
+        self._known(said)
         who = person(said.who, address)
         return asdict(await asyncio.to_thread(self._panel.undo, said.camera, said.lesson, who))
 
     async def _threshold(self, body: bytes, address: str) -> Any:
         said = understand(body, MoveThreshold)
-        self._known(said.camera)
+        self._known(said)
         who = person(said.who, address)
         return await asyncio.to_thread(self._panel.set_threshold, said.camera, said.threshold, who)
 
-    def _known(self, camera: str) -> None:
-        if camera not in self._panel.boards:
-            raise EdgeadError(f"there is no camera {camera[:40]!r}", "Load the page again.")
+    def _known(self, said: Command) -> None:
+        self._panel.check_run(said.run)
+        if said.camera not in self._panel.boards:
+            raise EdgeadError(f"there is no camera {said.camera[:40]!r}", "Load the page again.")
 
 
 async def _body(request: Request) -> bytes | None:

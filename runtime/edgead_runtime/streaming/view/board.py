@@ -52,12 +52,16 @@ class ShownEvent:
 
 @dataclass
 class Board:
-    """One camera's. Its methods are safe for calls from any thread, and short."""
+    """One camera's in one run of the loop. Its methods are safe for calls from any thread, and short."""
 
+    run: str = ""
+    """Which run: a page that outlives it must not speak of a frame of the next one."""
     points: deque[list[Any]] = field(default_factory=lambda: deque(maxlen=POINTS))
     count: int = 0
     """Points ever made; the last one has this number."""
     events: dict[str, ShownEvent] = field(default_factory=dict)
+    event_count: int = 0
+    """Events ever; only the last ones are kept."""
     latest: StreamResult | None = None
     alerts: dict[str, tuple[str, str]] = field(default_factory=dict)
     """What else is open, in words, by its key: kind and text. A drift, say."""
@@ -93,6 +97,7 @@ class Board:
         """An event changed, something was learned, or another alert opened or closed."""
         with self.lock:
             if message.kind == "event":
+                self.event_count += message.key not in self.events and message.state == "opened"
                 shown = self.events.setdefault(
                     message.key, ShownEvent(message.key, message.state, message.at, message.body)
                 )

@@ -33,7 +33,8 @@ _HEADERS = {
 _ASK = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>edgead</title>
 <link rel="stylesheet" href="view.css"><main class="ask"><h1>edgead</h1>
-<p>This page needs the token that was printed when the loop was started.</p>
+<p>This page needs the token of the loop: the one in its configuration, else the one that it logged at its
+start.</p>
 <form action="./" method="get"><label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <button class="primary">Open</button></form></main></html>"""

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 
 from edgead_runtime.images import Frame, Picture
 
-Key = tuple[str, int]
+
+class FrameKey(NamedTuple):
+    """Which frame: a sequence number alone comes again when the loop is started again."""
+
+    run: str
+    """Of the loop, see :attr:`~edgead_runtime.streaming.view.board.Board.run`."""
+    camera: str
+    sequence: int
 
 
 class KeptFrames:
-    """Frames by camera and sequence number, in bounded memory; the oldest go first.
+    """Frames in bounded memory; the oldest go first.
 
     Args:
         max_bytes: For all that are not held.
@@ -19,27 +27,27 @@ class KeptFrames:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._frames: OrderedDict[Key, tuple[Frame, str]] = OrderedDict()
-        self._held: dict[object, Key] = {}
+        self._frames: OrderedDict[FrameKey, tuple[Frame, str]] = OrderedDict()
+        self._held: dict[object, FrameKey] = {}
         self._lock = threading.Lock()
 
-    def keep(self, camera: str, sequence: int, image: Frame, name: str) -> None:
+    def keep(self, key: FrameKey, image: Frame, name: str) -> None:
         """Keep a frame ``[H, W, 3]`` that is shown now."""
         with self._lock:
-            self._frames[camera, sequence] = image, name
-            self._frames.move_to_end((camera, sequence))
+            self._frames[key] = image, name
+            self._frames.move_to_end(key)
             self._make_room()
 
-    def hold(self, holder: object, camera: str, sequence: int) -> bool:
+    def hold(self, holder: object, key: FrameKey) -> bool:
         """Keep this one until the holder lets go of it; false where it is gone already.
 
         A holder holds one frame at most.
         """
         with self._lock:
-            there = (camera, sequence) in self._frames
+            there = key in self._frames
             self._held.pop(holder, None)
             if there:
-                self._held[holder] = camera, sequence
+                self._held[holder] = key
             self._make_room()
             return there
 
@@ -49,10 +57,10 @@ class KeptFrames:
             self._held.pop(holder, None)
             self._make_room()
 
-    def picture(self, camera: str, sequence: int) -> Picture | None:
+    def picture(self, key: FrameKey) -> Picture | None:
         """The very frame, or ``None`` where it is gone."""
         with self._lock:
-            kept = self._frames.get((camera, sequence))
+            kept = self._frames.get(key)
         return None if kept is None else Picture(kept[1], kept[0])
 
     def __len__(self) -> int:

@@ -87,7 +87,11 @@ class LiveView:
         self._serving: Serving | None = None
 
     def watch(self, stream: Stream) -> None:
-        """Show the cameras and counts of this stream."""
+        """Show the cameras and counts of this stream.
+
+        Another stream than before is another run: pages load themselves again, and nothing that they say of
+        an earlier frame is taken.
+        """
         self._panel.watch(stream)
 
     @property
@@ -102,6 +106,11 @@ class LiveView:
         shown = f"[{host}]" if ":" in host else host
         token = f"?token={quote(self._token)}" if self._token is not None and self._made_token else ""
         return f"http://{shown}:{self.port}/{token}"
+
+    @property
+    def run(self) -> str:
+        """Of the stream that is watched: what changes something has to name it, and another is refused."""
+        return self._panel.run
 
     @property
     def pictures_made(self) -> int:

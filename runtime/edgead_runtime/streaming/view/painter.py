@@ -35,8 +35,9 @@ class Painter:
     async def newest(self, camera: str, after: int | None) -> tuple[int, bytes] | None:
         """The number of the camera's newest frame and its message, or ``None`` where it is ``after``."""
         async with self._turns.setdefault(camera, asyncio.Lock()):
-            latest = self._panel.boards[camera].latest
-            if latest is None or latest.frame.sequence == after:
+            board = self._panel.boards.get(camera)
+            latest = None if board is None else board.latest
+            if board is None or latest is None or latest.frame.sequence == after:
                 return None
             known = self._painted.get(camera)
             if known is not None and known[0] is latest:
@@ -44,24 +45,27 @@ class Painter:
             rest_s = self._painted_s.get(camera, 0.0) + self._period_s - time.monotonic()
             if rest_s > 0:
                 await asyncio.sleep(rest_s)
-                latest = self._panel.boards[camera].latest or latest
+                latest = board.latest or latest
             self._painted_s[camera] = time.monotonic()
             if latest.result is not None:
-                self._panel.keep(camera, latest.frame)
-            message = await self._in_thread(latest)
+                self._panel.keep(camera, board.run, latest.frame)
+            message = await self._in_thread(latest, board.run)
             self._painted[camera] = latest, message
             return latest.frame.sequence, message
 
     async def event(self, camera: str, event_id: str) -> tuple[int, bytes] | None:
         """The same of an event's worst frame, or ``None`` where that is gone."""
-        evidence = self._panel.boards[camera].evidence(event_id)
-        if evidence is None:
+        board = self._panel.boards.get(camera)
+        evidence = None if board is None else board.evidence(event_id)
+        if board is None or evidence is None:
             return None
-        self._panel.keep(camera, evidence.frame)
+        self._panel.keep(camera, board.run, evidence.frame)
         loop = asyncio.get_running_loop()
         message = await loop.run_in_executor(
             self._thread,
-            lambda: paint(camera, evidence.frame, evidence.result, max_side_px=self._max_side_px),
+            lambda: paint(
+                camera, evidence.frame, evidence.result, run=board.run, max_side_px=self._max_side_px
+            ),
         )
         return evidence.frame.sequence, message
 
@@ -77,13 +81,18 @@ class Painter:
             event.thumbnail = evidence.frame.sequence, made
         return event.thumbnail[1]
 
-    async def _in_thread(self, latest: StreamResult) -> bytes:
+    async def _in_thread(self, latest: StreamResult, run: str) -> bytes:
         self.count += 1
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
             self._thread,
             lambda: paint(
-                latest.camera, latest.frame, latest.result, latest.failure, max_side_px=self._max_side_px
+                latest.camera,
+                latest.frame,
+                latest.result,
+                latest.failure,
+                run=run,
+                max_side_px=self._max_side_px,
             ),
         )
 

@@ -34,6 +34,7 @@ def paint(
     result: Result | None,
     failure: EdgeadError | None = None,
     *,
+    run: str = "",
     max_side_px: int = 960,
 ) -> bytes:
     """A frame with its result as one message.
@@ -47,10 +48,12 @@ def paint(
         frame: What was captured.
         result: What the detector says; ``None``: it was not inspected.
         failure: Why not.
+        run: Of the loop; who speaks of the frame gives it back.
         max_side_px: Longest side of the JPEG.
     """
     header: dict[str, Any] = {
         "camera": camera,
+        "run": run,
         "sequence": frame.sequence,
         "name": frame.name,
         "captured_at": stamp(frame.captured_at),

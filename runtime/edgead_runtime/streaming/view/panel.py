@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from edgead_runtime.streaming.results import StreamResult
 from edgead_runtime.streaming.teaching import Lesson, Teacher
 from edgead_runtime.streaming.thresholds import Thresholds
 from edgead_runtime.streaming.view.board import Board
-from edgead_runtime.streaming.view.kept import KeptFrames
+from edgead_runtime.streaming.view.kept import FrameKey, KeptFrames
 
 if TYPE_CHECKING:
     from edgead_runtime.streaming.cameras import Camera, CameraStats
@@ -34,6 +35,10 @@ _LESSONS_ANEW_S = 2.0
 
 class GoneError(EdgeadError):
     """The frame is no longer kept."""
+
+
+class OtherRunError(EdgeadError):
+    """Who speaks saw an earlier run of the loop."""
 
 
 class Bell:
@@ -79,6 +84,8 @@ class Panel:
 
     def __init__(self, teacher: Teacher | None, thresholds: Thresholds | None) -> None:
         self.teacher, self.thresholds = teacher, thresholds
+        self.run = secrets.token_hex(8)
+        """Of the stream that is shown. The numbers of frames begin anew with each."""
         self.boards: dict[str, Board] = {}
         self.kept = KeptFrames(_SHOWN_FRAMES_BYTES)
         self.bell = Bell()
@@ -87,11 +94,14 @@ class Panel:
         self._lessons: dict[str, tuple[int, float, list[dict[str, Any]]]] = {}
 
     def watch(self, stream: Stream) -> None:
-        """Show the counts of this stream too."""
+        """Show the counts of this stream too. Another one than before is another run: all begins anew."""
+        if self._stream is not None and stream is not self._stream:
+            self.run, self.boards, self._lessons = secrets.token_hex(8), {}, {}
         self._cameras = {camera.name: camera for camera in stream.cameras}
         for name in self._cameras:
-            self.boards.setdefault(name, Board())
+            self._board(name)
         self._stream = stream
+        self.bell.ring()
 
     # -- from the loop ---------------------------------------------------------------------------------
 
@@ -106,7 +116,7 @@ class Panel:
         self.bell.ring()
 
     def _board(self, camera: str) -> Board:
-        return self.boards.setdefault(camera, Board())
+        return self.boards.setdefault(camera, Board(self.run))
 
     def _threshold(self, camera: str) -> float | None:
         state = None if self.thresholds is None else self.thresholds.state(camera)
@@ -130,19 +140,23 @@ class Panel:
         """What is known of one camera, except for what has its own way: points, events and lessons."""
         stats = self._stats().get(name)
         camera = self._cameras.get(name)
-        latest = self.boards[name].latest
+        board = self._board(name)
+        latest = board.latest
         threshold = None if self.thresholds is None else self.thresholds.state(name)
         return {
             "camera": name,
+            "run": board.run,
             "source": "" if camera is None else camera.source.label,
             "live": camera is None or camera.source.live,
             "budget_ms": None if camera is None else camera.budget_ms,
             "zones": [] if camera is None else [zone.name for zone in camera.zones],
+            "age_s": None if latest is None else _age_s(latest),
             "standing_s": None if self._stream is None else round(self._stream.standing_s, 1),
             "stats": None if stats is None else _plain(stats),
             "degraded": list(latest.result.degraded) if latest and latest.result else [],
             "notes": list(latest.result.notes) if latest and latest.result else [],
-            "alerts": self.boards[name].open_alerts(),
+            "alerts": board.open_alerts(),
+            "event_count": board.event_count,
             "threshold": None if threshold is None else asdict(threshold),
             "teaches": self.teacher is not None,
         }
@@ -154,7 +168,7 @@ class Panel:
         """The last lessons, newest first. May read a disk."""
         if self.teacher is None:
             return []
-        teachings, now = self.boards[camera].teachings, time.monotonic()
+        teachings, now = self._board(camera).teachings, time.monotonic()
         known = self._lessons.get(camera)
         # Others teach as well, by MQTT say, and need not tell us.
         if known is None or known[0] != teachings or now - known[1] > _LESSONS_ANEW_S:
@@ -164,38 +178,54 @@ class Panel:
 
     # -- what buttons do -------------------------------------------------------------------------------
 
-    def keep(self, camera: str, frame: CameraFrame) -> None:
-        """Keep an inspected frame that is shown now."""
-        if frame.image is not None:
-            self.kept.keep(camera, frame.sequence, frame.image, _name(camera, frame))
-
-    def picture(self, camera: str, sequence: int) -> Picture:
-        """The very frame that was shown under this number.
+    def check_run(self, run: str) -> None:
+        """Whether who speaks saw this run of the loop: what they mean may be something else by now.
 
         Raises:
+            OtherRunError: It was another.
+        """
+        if run != self.run:
+            raise OtherRunError(
+                "the loop was started again since this page was loaded, and nothing was done",
+                "Look at the new picture, then press again.",
+            )
+
+    def keep(self, camera: str, run: str, frame: CameraFrame) -> None:
+        """Keep an inspected frame that is shown now."""
+        if frame.image is not None:
+            self.kept.keep(FrameKey(run, camera, frame.sequence), frame.image, _name(camera, frame))
+
+    def picture(self, key: FrameKey) -> Picture:
+        """The very frame that was shown under this key.
+
+        Raises:
+            OtherRunError: It is of an earlier run.
             GoneError: It is no longer kept.
         """
-        picture = self.kept.picture(camera, sequence)
+        self.check_run(key.run)
+        picture = self.kept.picture(key)
         if picture is None:
-            evidence = self.boards[camera].evidence_of(sequence)
+            board = self.boards.get(key.camera)
+            evidence = None if board is None else board.evidence_of(key.sequence)
             if evidence is not None and evidence.frame.image is not None:
-                return Picture(_name(camera, evidence.frame), evidence.frame.image)
+                return Picture(_name(key.camera, evidence.frame), evidence.frame.image)
             raise GoneError(
                 "that picture is no longer kept",
                 "Hold the picture first (or open the event), then say what it is.",
             )
         return picture
 
-    def teach(self, camera: str, sequence: int, who: str, *, good: bool) -> Lesson:
-        """The frame of this number is good, or a defect.
+    def teach(self, key: FrameKey, who: str, *, good: bool) -> Lesson:
+        """This frame is good, or a defect.
 
         Raises:
+            OtherRunError: It is of an earlier run.
             GoneError: It is no longer kept.
             EdgeadError: There is no teacher, or it does not take it.
         """
-        teacher, picture = self._teacher(), self.picture(camera, sequence)
-        lesson = (teacher.add_good if good else teacher.keep_defect)(camera, picture, who)
-        return self._taught(camera, lesson)
+        teacher, picture = self._teacher(), self.picture(key)
+        lesson = (teacher.add_good if good else teacher.keep_defect)(key.camera, picture, who)
+        return self._taught(key.camera, lesson)
 
     def undo(self, camera: str, lesson_id: str, who: str) -> Lesson:
         """Take a lesson back.
@@ -211,7 +241,7 @@ class Panel:
         return self.teacher
 
     def _taught(self, camera: str, lesson: Lesson) -> Lesson:
-        board = self.boards[camera]
+        board = self._board(camera)
         with board.lock:
             board.teachings += 1
         log.info("%s: %s: %s, by %s", camera, lesson.kind, lesson.picture, lesson.who)
@@ -233,6 +263,11 @@ class Panel:
 
 def _name(camera: str, frame: CameraFrame) -> str:
     return frame.name or f"{camera}-{stamp(frame.captured_at)}-{frame.sequence}"
+
+
+def _age_s(latest: StreamResult) -> float:
+    """How long ago it was captured; a page that is opened now may be shown an old picture."""
+    return round(max(0.0, time.monotonic() - latest.frame.captured_s), 1)
 
 
 def _plain(stats: CameraStats) -> dict[str, Any]:

@@ -26,28 +26,31 @@ class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     pass
 
 
-class OfFrame(_Said, frozen=True):
+class Command(_Said, frozen=True, kw_only=True):
+    """What changes something."""
+
+    camera: Name
+    run: Name
+    """Of the loop, as the page was told it."""
+    who: Who = ""
+
+
+class OfFrame(Command, frozen=True, kw_only=True):
     """This is good, or this is a defect: the frame of that number."""
 
-    camera: Name
     sequence: Sequence
-    who: Who = ""
 
 
-class Undo(_Said, frozen=True):
+class Undo(Command, frozen=True, kw_only=True):
     """Take that lesson back."""
 
-    camera: Name
     lesson: Name
-    who: Who = ""
 
 
-class MoveThreshold(_Said, frozen=True):
+class MoveThreshold(Command, frozen=True, kw_only=True):
     """Move the threshold there; ``null``: back."""
 
-    camera: Name
     threshold: Annotated[float, Meta(ge=0)] | None
-    who: Who = ""
 
 
 class Wish(_Said, frozen=True):
@@ -56,6 +59,8 @@ class Wish(_Said, frozen=True):
     do: Literal["camera", "ready", "hold", "release", "event"]
     """Show another camera; send the next picture; keep the one of this number; go on; show an event."""
     camera: Name | None = None
+    run: Name | None = None
+    """With the number: of which run that frame is."""
     sequence: Sequence | None = None
     event: Name | None = None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from edgead_runtime.streaming.view.kept import FrameKey
 from edgead_runtime.streaming.view.painter import Painter
 from edgead_runtime.streaming.view.panel import Panel
 from edgead_runtime.streaming.view.requests import MAX_BYTES, NotUnderstoodError, Wish, understand
@@ -37,7 +38,8 @@ class Watcher:
 
     def __init__(self, socket: WebSocket, panel: Panel, painter: Painter) -> None:
         self._socket, self._panel, self._painter = socket, panel, painter
-        self._camera = next(iter(panel.boards))
+        self._run, self._boards = panel.run, panel.boards
+        self._camera = next(iter(self._boards))
         self._wanted = asyncio.Event()
         self._held = False
         self._shown: int | None = None
@@ -46,7 +48,7 @@ class Watcher:
         self._sending, self._telling = asyncio.Lock(), asyncio.Lock()
 
     async def run(self, closing: asyncio.Event) -> None:
-        """Until the browser goes, or ``closing`` is set."""
+        """Until the browser goes, ``closing`` is set, or another run of the loop begins."""
         tasks = [
             asyncio.create_task(work)
             for work in (self._listen(), self._send_pictures(), self._send_state(), closing.wait())
@@ -84,14 +86,14 @@ class Watcher:
     async def _do(self, wish: Wish) -> None:
         if wish.do == "ready" and not self._held:
             self._wanted.set()
-        elif wish.do == "camera" and wish.camera in self._panel.boards:
+        elif wish.do == "camera" and wish.camera in self._boards:
             self._camera, self._told_points, self._told = wish.camera, 0, {}
             self._go_on()
             async with self._telling:
                 await self._tell_state()
         elif wish.do == "hold" and wish.sequence is not None:
             self._stop()
-            kept = self._panel.kept.hold(self, self._camera, wish.sequence)
+            kept = self._panel.kept.hold(self, FrameKey(wish.run or "", self._camera, wish.sequence))
             await self._send({"type": "held", "sequence": wish.sequence, "kept": kept})
         elif wish.do == "event" and wish.event is not None:
             await self._show_event(wish.event)
@@ -113,7 +115,7 @@ class Watcher:
             await self._send({"type": "gone", "event": event_id})
             return
         self._stop()
-        self._panel.kept.hold(self, self._camera, painted[0])
+        self._panel.kept.hold(self, FrameKey(self._run, self._camera, painted[0]))
         await self._send({"type": "event", "event": event_id, "sequence": painted[0]})
         async with self._sending:
             await self._socket.send_bytes(painted[1])
@@ -138,7 +140,7 @@ class Watcher:
                     await self._socket.send_bytes(painted[1])
 
     async def _send_state(self) -> None:
-        while True:
+        while self._panel.run == self._run:
             heard = self._panel.bell.rung
             async with self._telling:
                 await self._tell_state()
@@ -147,10 +149,10 @@ class Watcher:
 
     async def _tell_state(self) -> None:
         camera = self._camera
-        board = self._panel.boards[camera]
+        board = self._boards[camera]
         self._told_points, points = board.points_after(before := self._told_points)
         lessons = await asyncio.to_thread(self._panel.lessons, camera)
-        if camera != self._camera:
+        if camera != self._camera or self._panel.run != self._run:
             return
         state = {
             "type": "state",

@@ -4,6 +4,7 @@ const SHORTEST_SPAN_S = 60; // of the time axis; more where frames are rare
 const FEWEST_POINTS = 40;
 const KEPT = 3600;
 const PADDING = { top: 8, bottom: 18 };
+const LEFT = 34; // for the numbers of the axis
 const COMMIT_AFTER_MS = 600;
 
 // A point is [seconds, score or null, milliseconds, flags]; flags: 1 anomaly, 2 late, 4 degraded.
@@ -31,8 +32,8 @@ export class Points {
 export class Chart {
   // `value` takes a point's number, `hot` says whether it is drawn as bad.
   // `right` is what is left free for the threshold's handle, in pixels.
-  constructor(canvas, { value, hot, right = 4 }) {
-    Object.assign(this, { canvas, value, hot, right, top: 0, frozen: false });
+  constructor(canvas, { value, hot, right = 4, ticks = 3 }) {
+    Object.assign(this, { canvas, value, hot, right, ticks, top: 0, frozen: false, end: "now" });
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
@@ -69,9 +70,16 @@ export class Chart {
     brush.fillRect(0, floor, width, 1);
     brush.font = "11px system-ui, sans-serif";
     brush.fillStyle = color("--soft");
-    brush.fillText(`${words(recent.span)} ago`, 0, height - 4);
+    brush.fillText(`${words(recent.span)} ago`, LEFT - 6, height - 4);
     brush.textAlign = "right";
-    brush.fillText("now", width - this.right + 4, height - 4);
+    brush.fillText(this.end, width - this.right + 4, height - 4);
+    brush.textAlign = "left";
+    for (const value of round(this.top, this.ticks)) {
+      brush.fillStyle = color("--line");
+      brush.fillRect(0, this.y(value), width, 1);
+      brush.fillStyle = color("--soft");
+      brush.fillText(String(value), 0, this.y(value) - 3, LEFT - 6);
+    }
     if (this.drawsLine && this.line != null) {
       brush.fillStyle = color("--bad");
       brush.fillRect(0, this.y(this.line) - 1, width, 2);
@@ -80,7 +88,7 @@ export class Chart {
     const radius = recent.points.length > 400 ? 1.6 : 2.6;
     for (const point of recent.points) {
       const value = this.value(point);
-      const x = (1 - (recent.end - point[0]) / recent.span) * (width - this.right - 4) + 4;
+      const x = (1 - (recent.end - point[0]) / recent.span) * (width - this.right - LEFT) + LEFT;
       brush.fillStyle = value == null ? colors[2] : colors[this.hot(point) ? 1 : 0];
       brush.beginPath();
       // One that was not inspected is a mark on the floor.
@@ -92,7 +100,17 @@ export class Chart {
 }
 
 export function words(seconds) {
-  return seconds < 100 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+  if (seconds < 100) return `${Math.round(seconds)} s`;
+  return seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
+// At most so many round values between 0 and the top of an axis.
+function round(top, count) {
+  const size = 10 ** Math.floor(Math.log10(top / count));
+  const step = size * [1, 2, 5, 10].find((times) => times * size * (count + 1) > top);
+  return Array.from({ length: count }, (_, index) => Number(((index + 1) * step).toPrecision(3))).filter(
+    (value) => value < top * 0.97,
+  );
 }
 
 // The line over a chart, for mouse, finger and keyboard. `moved` hears of each step, `set` of the last one.

@@ -1,11 +1,13 @@
 // The connection to the loop: one WebSocket for pictures and state, and requests for what the buttons do.
 
 const LONGEST_WAIT_MS = 8000;
+const OTHER_RUN = 409;
 
 export class Link {
-  // `told` gets objects, `pictures` gets ArrayBuffers, `changed` gets true or false and a reason.
-  constructor({ told, pictures, changed }) {
-    Object.assign(this, { told, pictures, changed });
+  // `told` gets objects, `pictures` gets ArrayBuffers, `changed` gets true or false and a reason, `shut` is called
+  // where the loop asks for a token that this page does not have (it makes one at each start).
+  constructor({ told, pictures, changed, shut }) {
+    Object.assign(this, { told, pictures, changed, shut });
     this.waitMs = 500;
     this.open();
   }
@@ -16,7 +18,9 @@ export class Link {
     address.search = "";
     this.socket = new WebSocket(address);
     this.socket.binaryType = "arraybuffer";
+    let came = false;
     this.socket.onopen = () => {
+      came = true;
       this.waitMs = 500;
       this.changed(true, "");
     };
@@ -24,9 +28,16 @@ export class Link {
       typeof data === "string" ? this.told(JSON.parse(data)) : this.pictures(data);
     this.socket.onclose = ({ reason }) => {
       this.changed(false, reason);
+      if (!came) this.askWhy();
       setTimeout(() => this.open(), this.waitMs);
       this.waitMs = Math.min(LONGEST_WAIT_MS, this.waitMs * 2);
     };
+  }
+
+  // A browser does not tell why a WebSocket was refused.
+  async askWhy() {
+    const answer = await fetch("./", { method: "HEAD" }).catch(() => null);
+    if (answer?.status === 401) this.shut();
   }
 
   say(what) {
@@ -47,7 +58,11 @@ export async function post(path, body) {
     throw new Error("The loop does not answer. It is tried again when the connection is back.");
   }
   const said = await answer.json().catch(() => ({ problem: `the answer was ${answer.status}`, remedy: "" }));
-  if (!answer.ok) throw new Error(sentence(`${said.problem}. ${said.remedy}`));
+  if (!answer.ok) {
+    const error = new Error(sentence(`${said.problem}. ${said.remedy}`));
+    error.otherRun = answer.status === OTHER_RUN;
+    throw error;
+  }
   return said;
 }
 

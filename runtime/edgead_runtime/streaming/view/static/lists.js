@@ -12,7 +12,7 @@ const TROUBLES = {
   "source failed": "The source ended with a failure",
   "triggers missed": "Parts were not inspected: triggers came too fast",
 };
-const STANDS_S = 10;
+export const STANDS_S = 10;
 
 export function element(tag, text = "", attributes = {}) {
   const made = document.createElement(tag);
@@ -21,8 +21,12 @@ export function element(tag, text = "", attributes = {}) {
   return made;
 }
 
+// With the day where that is not today: a loop runs for weeks.
 export function time(stamp) {
-  return new Date(stamp).toLocaleTimeString([], { hourCycle: "h23" });
+  const then = new Date(stamp);
+  const clock = then.toLocaleTimeString("en", { hourCycle: "h23" });
+  if (then.toDateString() === new Date().toDateString()) return clock;
+  return `${then.toLocaleDateString("en", { day: "numeric", month: "short" })}, ${clock}`;
 }
 
 export function number(value, digits = 3) {
@@ -44,7 +48,7 @@ export function showCameras(list, cameras, current, choose) {
   const focused = document.activeElement?.dataset?.camera;
   list.replaceChildren(
     ...facts.map(([name, troubles, alarm]) => {
-      const button = element("button", name, { type: "button", "data-camera": name });
+      const button = element("button", name, { type: "button", "data-camera": name, title: name });
       if (name === current) button.setAttribute("aria-current", "true");
       button.classList.toggle("trouble", troubles.length > 0);
       button.classList.toggle("alarm", troubles.length === 0 && alarm);
@@ -84,15 +88,15 @@ export function showNumbers(list, state, perSecond) {
   const stats = state.stats;
   if (!stats) return;
   const rows = [
-    ["inspected", stats.inspected.toLocaleString(), false],
+    ["inspected", stats.inspected.toLocaleString("en"), false],
     ["a second", perSecond, false],
-    ["anomalous", stats.anomalies.toLocaleString(), false],
-    ["dropped", stats.dropped.toLocaleString(), false],
-    ["too late", state.budget_ms == null ? "no budget" : stats.late.toLocaleString(), stats.late > 0],
-    ["with less quality", stats.degraded.toLocaleString(), stats.degraded > 0],
-    ["not inspected", stats.not_inspected.toLocaleString(), stats.not_inspected > 0],
-    ["reconnects", stats.reconnects.toLocaleString(), stats.reconnects > 0],
-    ["open events", stats.open_events.toLocaleString(), stats.open_events > 0],
+    ["anomalous", stats.anomalies.toLocaleString("en"), false],
+    ["dropped", stats.dropped.toLocaleString("en"), false],
+    ["too late", state.budget_ms == null ? "no budget" : stats.late.toLocaleString("en"), stats.late > 0],
+    ["with less quality", stats.degraded.toLocaleString("en"), stats.degraded > 0],
+    ["not inspected", stats.not_inspected.toLocaleString("en"), stats.not_inspected > 0],
+    ["reconnects", stats.reconnects.toLocaleString("en"), stats.reconnects > 0],
+    ["open events", stats.open_events.toLocaleString("en"), stats.open_events > 0],
   ];
   if (!changed(list, rows)) return;
   list.replaceChildren(
@@ -118,12 +122,12 @@ function card(event, camera, isShown, open) {
   if (event.shown) {
     const asked = new URLSearchParams({ camera, event: event.id, frame: event.sequence ?? "" });
     button.append(element("img", "", { src: `thumbnail?${asked}`, alt: "", loading: "lazy" }));
-  } else button.append(element("i", "", { class: "none" }));
+  } else button.append(element("i", "picture not kept", { class: "none" }));
   const words = element("span");
   const lasted = event.state === "closed" ? `lasted ${number(event.duration_s, 1)} s` : "open now";
-  const score = `score ${number(event.score)}, limit ${number(event.threshold)}`;
+  const score = [`score ${number(event.score)}`, `limit ${number(event.threshold)}`];
   words.append(element("b", time(event.opened_at)));
-  for (const text of [lasted, score, event.zone]) if (text) words.append(element("div", text));
+  for (const text of [lasted, ...score, event.zone]) if (text) words.append(element("div", text));
   button.append(words);
   button.disabled = event.sequence == null;
   button.addEventListener("click", () => open(event.id));

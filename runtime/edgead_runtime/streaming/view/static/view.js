@@ -6,17 +6,21 @@ import {
   lastLesson, number, showAlerts, showCameras, showEvents, showLessons, showNumbers, time,
 } from "./lists.js";
 import { decode, PALETTE, Picture } from "./picture.js";
+import { Verdict, whyNotLive } from "./verdict.js";
 
 const at = (id) => document.getElementById(id);
 const picture = new Picture(at("picture"));
+const verdict = new Verdict(at("verdict"), at("failure"), at("stage"));
 const points = new Points();
-const state = { budget_ms: null, threshold: null };
+const state = { budget_ms: null, threshold: null, camera: sessionStorage.getItem("edgead-camera") };
 let events = [];
 let lessons = [];
 let trial = null; // the threshold while it is being moved
 let held = null; // { sequence, event } while the picture is held
-let pressed = null; // the number of the picture on which a button was pressed
+let pressed = null; // what is said of the picture on which a button was pressed
 let busy = false;
+let connected = false;
+let told_ms = 0; // when the state came
 
 // -- the connection ----------------------------------------------------------------------------------------
 
@@ -24,20 +28,40 @@ const link = new Link({
   told: (what) => ({ state: takeState, held: takeHeld, event: takeEvent, gone: takeGone })[what.type]?.(what),
   pictures: takePicture,
   changed(up, reason) {
+    connected = up;
     at("link").className = `link ${up ? "up" : "down"}`;
     at("link").textContent = up ? "connected" : sentence(reason || "no connection; trying again");
-    if (!up) return;
-    if (state.camera) link.say({ do: "camera", camera: state.camera });
+    if (!up) {
+      showVerdict();
+      return;
+    }
+    if (state.camera) link.say({ do: "camera", camera: state.camera }); // one that is gone is passed over
     held = null;
     link.say({ do: "ready" });
     showHeld();
   },
+  shut: () => location.reload(),
 });
 if (location.search) history.replaceState(null, "", "./"); // a token does not stay in the address
 
+// Another run of the loop: its frames bear the same numbers, and it may be another version with another page.
+function loadAgain(words) {
+  sessionStorage.setItem("edgead-told", words);
+  if (state.camera) sessionStorage.setItem("edgead-camera", state.camera);
+  location.reload();
+}
+const toldBefore = sessionStorage.getItem("edgead-told");
+for (const name of ["told", "camera"]) sessionStorage.removeItem(`edgead-${name}`);
+if (toldBefore) tell(toldBefore, "bad");
+
 function takeState(what) {
+  if (state.run && what.run !== state.run) {
+    loadAgain("The loop was started again. What was held or half moved before is forgotten.");
+    return;
+  }
   const otherCamera = what.camera !== state.camera;
   Object.assign(state, what);
+  told_ms = performance.now();
   points.take(what.points, what.afresh);
   events = what.events ?? (otherCamera ? [] : events);
   lessons = what.lessons ?? (otherCamera ? [] : lessons);
@@ -46,6 +70,7 @@ function takeState(what) {
 
 async function takePicture(buffer) {
   const decoded = await decode(buffer);
+  if (state.run && decoded.about.run !== state.run) return; // the state that follows says so
   const wanted = held ? decoded.about.sequence === held.sequence && held.event : pressed == null;
   if (wanted && decoded.about.camera === state.camera) {
     picture.show(decoded);
@@ -59,39 +84,20 @@ async function takePicture(buffer) {
 function showVerdict() {
   const about = picture.shown?.about;
   if (!about) return;
-  const verdict = at("verdict");
-  const [title, detail] = [verdict.firstElementChild, verdict.lastElementChild];
-  at("failure").hidden = about.inspected;
-  if (!about.inspected) {
-    verdict.className = "verdict unseen";
-    put(title, "NOT INSPECTED");
-    detail.textContent = "neither good nor bad";
-    at("failure").textContent = about.failure ?? "";
-  } else {
-    const limit = trial ?? (held ? state.threshold?.current : null);
-    const [score, threshold] = onScale(about, limit);
-    const anomaly = limit == null ? about.anomaly : !(score != null && score <= threshold);
-    verdict.className = `verdict ${anomaly ? "anomaly" : "ok"}`;
-    put(title, anomaly ? "ANOMALY" : "OK");
-    const tried = trial == null ? "" : " (if the line stays here)";
-    detail.textContent = `score ${number(score)}, ${anomaly ? "over" : "within"} ${number(threshold)}${tried}`;
-  }
+  const why = held ? null : whyNotLive(state, connected);
+  verdict.show(about, {
+    limit: trial ?? (held ? state.threshold?.current : null) ?? null,
+    current: state.threshold?.current,
+    tried: trial != null,
+    why,
+    age_s: held ? 0 : (state.age_s ?? 0) + (performance.now() - told_ms) / 1000,
+  });
+  scores.end = latencies.end = why == null ? "now" : "last picture";
   const shape = about.size ? `, ${about.size[0]} by ${about.size[1]} pixels` : "";
   at("picture").setAttribute("aria-label", `Picture ${about.name || about.sequence}${shape}`);
   showButtons();
 }
-
-// Only what changed, so that a screen reader says a verdict when there is a new one.
-function put(place, text) {
-  if (place.textContent !== text) place.textContent = text;
-}
-
-// Score and threshold of a frame, in the unit of the full setting where a limit is given in it.
-function onScale(about, limit) {
-  if (limit == null) return [about.score, about.threshold];
-  const faster = about.degraded.length > 0 && about.score != null && about.threshold > 0;
-  return [faster ? (about.score / about.threshold) * state.threshold.current : about.score, limit];
-}
+setInterval(() => !held && showVerdict(), 1000); // it grows older also where nothing is told
 
 function showHeld() {
   at("held").hidden = !held;
@@ -114,8 +120,9 @@ function goLive() {
 at("hold").addEventListener("click", () => {
   if (held) goLive();
   else if (picture.shown) {
-    held = { sequence: picture.shown.about.sequence };
-    link.say({ do: "hold", sequence: held.sequence });
+    const { run, sequence } = picture.shown.about;
+    held = { sequence };
+    link.say({ do: "hold", run, sequence });
     showHeld();
   }
 });
@@ -155,7 +162,7 @@ const isHot = (point) => {
   return limit == null ? point[3] & ANOMALY : !(point[1] <= limit);
 };
 const scores = new Chart(at("scores"), { value: (point) => point[1], hot: isHot, right: 96 });
-const latencies = new Chart(at("latencies"), { value: (point) => point[2], hot: (point) => point[3] & LATE });
+const latencies = new Chart(at("latencies"), { value: (point) => point[2], hot: (point) => point[3] & LATE, ticks: 2 });
 latencies.drawsLine = true;
 const line = new ThresholdLine(at("threshold"), scores, {
   moved(value) {
@@ -175,7 +182,8 @@ function showCharts() {
   line.place(threshold, Boolean(state.threshold));
   at("span").textContent = recent.points.length ? `last ${words(recent.span)}` : "";
   const hot = recent.points.filter(isHot).length;
-  at("preview").textContent =
+  if (!recent.points.length) at("preview").textContent = "No frame yet.";
+  else at("preview").textContent =
     trial == null
       ? `Above the line is an anomaly: ${hot} of the last ${recent.points.length} frames.`
       : `At ${number(trial)}, ${hot} of the last ${recent.points.length} frames would be anomalies.`;
@@ -192,11 +200,13 @@ function showState() {
   showNumbers(at("numbers"), state, inside > 0 ? ((shown.length - 1) / Math.min(span, inside)).toFixed(1) : "-");
   showCharts();
   const { p50, p99 } = state.stats?.latency_ms ?? {};
-  const budget = state.budget_ms == null ? "" : `, budget ${state.budget_ms}`;
-  at("latency-words").textContent = p50 == null ? "" : `median ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)}${budget}`;
+  const budget = state.budget_ms == null ? "" : `; the line: budget ${state.budget_ms} ms`;
+  at("latency-words").textContent = p50 == null ? "" : `median ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms${budget}`;
   showThreshold();
   showEvents(at("events"), events, state.camera, held?.event, openEvent);
   at("no-events").hidden = events.length > 0;
+  const all = state.event_count ?? 0;
+  at("event-count").textContent = all > events.length ? `the newest ${events.length} of ${all}` : "";
   at("teach").hidden = at("learned").hidden = !state.teaches;
   showLessons(at("lessons"), lessons, undo);
   at("no-lessons").hidden = lessons.length > 0;
@@ -232,10 +242,11 @@ async function ask(path, body, told) {
   busy = true;
   showButtons();
   try {
-    tell(told(await post(path, { camera: state.camera, who: who(), ...body })), "ok");
+    tell(told(await post(path, { camera: state.camera, run: state.run, who: who(), ...body })), "ok");
     return true;
   } catch (error) {
-    tell(error.message, "bad");
+    if (error.otherRun) loadAgain(error.message);
+    else tell(error.message, "bad");
     return false;
   } finally {
     busy = false;
@@ -252,11 +263,11 @@ function showButtons() {
 for (const [id, words] of [["good", "is known as good from now on"], ["defect", "is kept as a defect"]]) {
   const button = at(id);
   // What is meant is what is seen when the finger comes down, not what has come since.
-  button.addEventListener("pointerdown", () => (pressed = picture.shown?.about.sequence ?? null));
+  button.addEventListener("pointerdown", () => (pressed = picture.shown?.about ?? null));
   button.addEventListener("click", async () => {
-    const sequence = pressed ?? picture.shown?.about.sequence;
-    pressed ??= sequence;
-    const done = await ask(`api/${id}`, { sequence }, (lesson) => `${lesson.picture} ${words}.`);
+    pressed ??= picture.shown?.about;
+    const { run, sequence } = pressed;
+    const done = await ask(`api/${id}`, { run, sequence }, (lesson) => `${lesson.picture} ${words}.`);
     letGo();
     if (done && held) goLive();
   });
