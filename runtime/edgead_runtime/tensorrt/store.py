@@ -5,13 +5,15 @@ An engine's name carries the start of its ONNX file's hash, so that another expo
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from edgead_runtime.cache import cache_dir
+from edgead_runtime.cache import cache_dir, trim
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import BundleError, EdgeadError, EngineMismatchError, EngineUnavailableError
@@ -181,6 +183,8 @@ def write_engine(folder: Path, plan: bytes, record: EngineRecord) -> Path:
         raise output_error(folder, error) from error
     write_atomic(path, plan)
     write_atomic(path.with_suffix(".json"), encode_record(record))
+    if folder == cache_dir() / FOLDER:  # and not a bundle's own, which is the user's
+        trim(folder, path.suffix, ".json")
     return path
 
 
@@ -226,6 +230,9 @@ def find_engine(
     plan = _read(path)
     if len(plan) != record.plan_bytes or sha256_bytes(plan) != record.plan_sha256:
         raise BundleError(f"{path} is damaged: it does not match the JSON beside it", again)
+    if path.parent == cache_dir() / FOLDER:
+        with contextlib.suppress(OSError):
+            os.utime(path)  # what was used least lately goes first
     return plan, record
 
 
