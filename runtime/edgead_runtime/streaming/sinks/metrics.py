@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import json
+import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +31,8 @@ _SCORES_KEPT = 1024
 LOOP_STANDS_S = 30.0
 """A loop whose thread has not turned for so long is not alive."""
 _LONGEST_GAP_S = 5.0
+
+log = logging.getLogger("edgead.metrics")
 
 
 @dataclass
@@ -60,7 +64,7 @@ class Metrics:
         self._delivery: Delivery | None = None
         self._more: list[Callable[[], Iterable[str]]] = []
         self._lock = threading.Lock()
-        self._server: ThreadingHTTPServer | None = None
+        self._server: _Server | None = None
 
     def watch(self, stream: Stream, delivery: Delivery | None = None) -> None:
         """Show the counts of this stream, and how its sinks do."""
@@ -78,12 +82,11 @@ class Metrics:
     def __enter__(self) -> Metrics:
         handler = type("Handler", (_Handler,), {"metrics": self})
         try:
-            self._server = ThreadingHTTPServer((self._host, self._port), handler)
+            self._server = _Server((self._host, self._port), handler)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {self._host}:{self._port} ({error.strerror})", "Choose another port."
             ) from error
-        self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
         return self
 
@@ -201,6 +204,15 @@ class Metrics:
             for name, each in stats.items()
         }
         return alive and not any(cameras.values()), {**facts, "cameras": cameras}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asks and hangs up is nobody's fault; the base class would print a traceback for each."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            log.exception("a request for metrics could not be answered")
 
 
 class _Handler(BaseHTTPRequestHandler):
