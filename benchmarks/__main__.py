@@ -3,4 +3,4 @@
 from benchmarks import footprint, latency
 
 latency.main()
-footprint.main()
+footprint.main([])

@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from edgead_runtime.cores import cpu_name
 from edgead_runtime.images import Frame, encode_png
 from edgead_runtime.manifest import Interpolation
 
@@ -72,15 +73,8 @@ def write_frames(folder: Path, side: int = 1024) -> list[Path]:
 
 def machine() -> dict[str, Any]:
     """Facts that a figure means nothing without."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
-        ]
-        cpu = names[0] if names else cpu
     return {
-        "cpu": cpu,
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -5,9 +5,11 @@ python -m benchmarks.footprint
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common import save, table
@@ -24,8 +26,9 @@ def _size(path: Path) -> int:
     )
 
 
-def main() -> None:
-    """Build, install, weigh."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Build, install, weigh; takes a minute, and pip's index."""
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build = [

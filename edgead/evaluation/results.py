@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 from edgead_runtime.files import write_atomic
+from edgead_runtime.json_text import UNREADABLE
 
 METRICS: tuple[tuple[str, str], ...] = (
     ("image_auroc", "image AUROC"),
@@ -123,6 +124,6 @@ def load_unit(path: Path, settings: str) -> UnitResult | None:
     """A unit that an earlier run finished, if it was run with the same settings on the same files."""
     try:
         unit = msgspec.json.decode(path.read_bytes(), type=UnitResult)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, *UNREADABLE):
         return None
     return unit if unit.settings == settings and unit.schema_version == SCHEMA_VERSION else None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
-from edgead_runtime.encoder_bundle import MANIFEST_NAME, EncoderBundle
+from edgead_runtime.encoder_bundle import MANIFEST_NAME, EncoderBundle, onnx_name
 from edgead_runtime.errors import BundleError
+from edgead_runtime.manifest import Precision
 from edgead_runtime.tensorrt.places import FOLDER as ENGINES_FOLDER
 
 from edgead.jobs.own_folder import FolderKind, check_own_folder
@@ -19,11 +21,12 @@ def _is_bundle(folder: Path) -> bool:
     return True
 
 
+_ONNX_FILES = {
+    onnx_name(kind, precision) for kind in ("encoder", "frame") for precision in get_args(Precision)
+}
 _BUNDLE = FolderKind(
     name="an encoder bundle",
-    members=frozenset(
-        {MANIFEST_NAME, "encoder.onnx", "frame.onnx", "parity.json", "parity.png", ENGINES_FOLDER}
-    ),
+    members=frozenset({MANIFEST_NAME, "parity.json", "parity.png", ENGINES_FOLDER, *_ONNX_FILES}),
     is_one=_is_bundle,
     option="--out",
 )

@@ -32,7 +32,7 @@ def what_differs(before: str, now: str) -> str:
     try:
         old, new = json.loads(before), json.loads(now)
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return "its settings cannot be read"
     plain = [
         f"{name} was {old[name]}, is {new[name]}"

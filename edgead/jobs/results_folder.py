@@ -18,7 +18,7 @@ def _is_results(folder: Path) -> bool:
     try:
         with (folder / RESULTS_JSONL).open(encoding="utf-8") as stream:
             first = json.loads(stream.readline() or "{}")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(first, dict) and "provenance" in first
 

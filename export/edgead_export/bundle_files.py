@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import onnx
+from edgead_runtime.encoder_bundle import onnx_name
 from edgead_runtime.errors import BundleError
 from edgead_runtime.files import sha256_bytes
 from edgead_runtime.frame_graph import block_rows_for
@@ -48,7 +49,7 @@ class BundleFiles:
         symmetric: bool = False,
     ) -> None:
         """Add an encoder."""
-        path = _name("encoder", precision)
+        path = onnx_name("encoder", precision)
         self._contents[path] = data
         self._files.append(
             EncoderFile(
@@ -90,7 +91,7 @@ class BundleFiles:
     def add_frame(self, precision: Precision, model: onnx.ModelProto, encoder: bytes) -> FrameParity:
         """Make and add the frame graph of an encoder; returns how it compares with the stages."""
         data = finish(fuse(model, self._draft), {**self._metadata, "edgead.graph": "frame"})
-        path = _name("frame", precision)
+        path = onnx_name("frame", precision)
         self._contents[path] = data
         self._frames.append(
             FrameFile(
@@ -109,7 +110,3 @@ class BundleFiles:
         for path, data in self._contents.items():
             (folder / path).write_bytes(data)
         return msgspec.structs.replace(self._draft, files=self._files, frames=self._frames)
-
-
-def _name(kind: str, precision: Precision) -> str:
-    return f"{kind}.onnx" if precision == "fp32" else f"{kind}.{precision}.onnx"

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgead_runtime.cache import cache_dir
-from edgead_runtime.files import sha256_file
+from edgead_runtime.files import remove_leftovers, sha256_file
 
 from edgead_export.errors import DownloadError
 
 _FETCHING = ".fetching-"
-_ABANDONED_AFTER_S = 24 * 3600
 _DISK_FULL = "No space left on device"
 _NO_PIP = "No module named pip"
 _WRONG_HASH = "DO NOT MATCH THE HASHES"
@@ -64,10 +61,7 @@ def fetching_folder(parent: Path) -> Iterator[Path]:
     What a killed process or a power cut left behind a day ago or earlier is removed as well.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    for abandoned in parent.glob(f"{_FETCHING}*"):
-        with suppress(OSError):
-            if time.time() - abandoned.stat().st_mtime > _ABANDONED_AFTER_S:
-                shutil.rmtree(abandoned, ignore_errors=True)
+    remove_leftovers(parent, f"{_FETCHING}*")
     with tempfile.TemporaryDirectory(dir=parent, prefix=_FETCHING) as folder:
         yield Path(folder)
 

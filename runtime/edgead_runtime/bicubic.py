@@ -2,27 +2,33 @@
 
 Pillow uses one core. A large picture is resized as a lower and an upper half, each with the rows beyond its
 edge that the filter reaches. The result is the same to the last bit, or the picture is not split: which of
-its two passes Pillow does first depends on its version and on the shape, so it is asked once for each.
+its two passes Pillow does first depends on its version and on the shape, so it is asked once for each that
+comes again. Asking takes as long as three or four resizes, so a picture of a size that was not seen lately is
+just resized.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
 
 from edgead_runtime.cores import usable_cores
+from edgead_runtime.forking import in_forked_processes
 from edgead_runtime.images import Frame
 
 _WORTH_A_THREAD = 400_000
 """Pixels from which half the work outweighs handing it over (a tenth of a millisecond)."""
 _REACH = 2
 """Of the cubic filter, in pixels of whichever picture is the smaller."""
+_REMEMBERED = 64
+"""Shapes that were seen last. Of as many Pillow's answers are kept, so none is asked for twice."""
 
 
 def bicubic_antialias(frame: Frame, size: tuple[int, int]) -> Frame:
@@ -36,7 +42,9 @@ def bicubic_antialias(frame: Frame, size: tuple[int, int]) -> Frame:
         ``[height, width, C]`` uint8, not to be written to.
     """
     height, width, channels = frame.shape
-    cut = _cut((height, width, channels), size) if height * width >= _WORTH_A_THREAD else None
+    shape = height, width, channels
+    comes_again = height * width >= _WORTH_A_THREAD and next(_earlier(shape, size)) > 0
+    cut = _cut(shape, size) if comes_again else None
     # A second caller does its picture alone: the cores are busy, and waiting for a turn gains nothing.
     if cut is None or not _helper_is_free.acquire(blocking=False):
         return _rows(frame, size, 0, size[0])
@@ -54,7 +62,13 @@ def _in_two(frame: Frame, size: tuple[int, int], cut: int) -> Frame:
     return np.concatenate([_rows(frame, size, 0, cut), other.result()])
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _earlier(shape: tuple[int, int, int], size: tuple[int, int]) -> Iterator[int]:
+    """Gives how often this was asked for before."""
+    return itertools.count()
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
 def _cut(shape: tuple[int, int, int], size: tuple[int, int]) -> int | None:
     """The row of the result at which to split; ``None`` where that is not possible or not the same.
 
@@ -90,12 +104,9 @@ def _helper() -> ThreadPoolExecutor:
 _helper_is_free = threading.Lock()
 
 
+@in_forked_processes
 def _after_fork() -> None:
     """A forked process has the executor but not its thread, and whoever held the lock may not be in it."""
     global _helper_is_free  # noqa: PLW0603
     _helper_is_free = threading.Lock()
     _helper.cache_clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

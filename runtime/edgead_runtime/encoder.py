@@ -26,6 +26,7 @@ from edgead_runtime.engines import (
 )
 from edgead_runtime.engines.searches import SearchEngines
 from edgead_runtime.errors import BundleError, RecipeError
+from edgead_runtime.graph_check import check_graph
 from edgead_runtime.images import Frame
 from edgead_runtime.manifest import EncoderManifest, FeatureOutput, FrameFile, Precision
 from edgead_runtime.precision import plan_execution
@@ -133,9 +134,10 @@ class Encoder:
         )
         frame_file = manifest.frame_of(plan.file.precision) if fused and cls.takes_frame_graph else None
         if frame_file is None:
+            model = opened.read(plan.file)
+            check_graph(model, manifest, None, f"{plan.file.path} in {opened.source}")
             # Of the size and spread that pictures have: zeros would be faster on some processors.
             noise = random.standard_normal((1, 3, entry.height, entry.width), dtype=np.float32)
-            model = opened.read(plan.file)
             sample: dict[str, Array] = {entry.name: noise}
             loaded = cls(opened, create_engine(model, engine, options, sample, without=plan.without))
             loaded.precision, loaded.remarks = precision, plan.remarks
@@ -143,9 +145,10 @@ class Encoder:
             return loaded
         (searched,) = (feature.name for feature in manifest.features if feature.layer == frame_file.layer)
         options = replace(options, exact_after=(searched,))
+        model = opened.read(frame_file)
+        check_graph(model, manifest, frame_file, f"{frame_file.path} in {opened.source}")
         pixels = random.integers(0, 256, (1, entry.height, entry.width, 3), dtype=np.uint8)
         sample = {frame_graph.FRAME: pixels, **_search_inputs(manifest, frame_file, blocks=_SAMPLE_BLOCKS)}
-        model = opened.read(frame_file)
         loaded = cls(opened, create_engine(model, engine, options, sample, without=plan.without), frame_file)
         loaded.precision, loaded.remarks = precision, plan.remarks
         loaded._searches = SearchEngines(loaded._engine.name, options)

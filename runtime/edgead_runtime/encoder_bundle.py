@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from edgead_runtime.errors import BundleError
 from edgead_runtime.files import sha256_bytes
@@ -96,6 +97,11 @@ class EncoderBundle:
         return data
 
 
+def onnx_name(kind: Literal["encoder", "frame"], precision: Precision) -> str:
+    """What an ONNX file of a bundle is called."""
+    return f"{kind}.onnx" if precision == "fp32" else f"{kind}.{precision}.onnx"
+
+
 def onnx_files(manifest: EncoderManifest) -> list[EncoderFile | FrameFile]:
     """Every ONNX file that a bundle names."""
     return [*manifest.files, *manifest.frames]
@@ -105,11 +111,11 @@ def check_member_names(names: list[str], where: str) -> None:
     """Refuse names that leave their bundle.
 
     Raises:
-        BundleError: A name is absolute, has a backslash or drive, or goes up.
+        BundleError: A name is absolute, has a backslash or drive, goes up, or is none.
     """
     for name in names:
         path = PurePosixPath(name)
-        if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        if not name or path.is_absolute() or ".." in path.parts or set("\\:\0") & set(name):
             raise BundleError(
                 f"{where} names a file outside itself: '{name}'",
                 "Do not use this bundle; get it from its maker.",

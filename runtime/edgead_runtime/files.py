@@ -8,12 +8,15 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgead_runtime.errors import OutputError
 
 _CHUNK_BYTES = 1 << 20
+_PREFIX = ".edgead-"
+_ABANDONED_S = 24 * 3600
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -50,7 +53,23 @@ def _is_elsewhere(error: OSError, *places: Path) -> bool:
 
 def _temporary(path: Path, kind: str) -> Path:
     """A name beside ``path`` that nothing has; mkstemp would make it readable to its owner alone."""
-    return path.parent / f".edgead-{secrets.token_hex(8)}.{kind}"
+    return path.parent / f"{_PREFIX}{secrets.token_hex(8)}.{kind}"
+
+
+def remove_leftovers(folder: Path, pattern: str = f"{_PREFIX}*.part") -> None:
+    """Remove what processes left a day ago or earlier that were killed, or cut off, while they wrote.
+
+    Args:
+        folder: One of the cache; in a person's own folder nothing is removed unasked.
+        pattern: Of the temporary names.
+    """
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
 
 def _fsync_folder(path: Path) -> None:

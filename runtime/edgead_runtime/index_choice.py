@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 
 import msgspec
 import numpy as np
@@ -21,6 +20,7 @@ from edgead_runtime.errors import IndexUnavailableError
 from edgead_runtime.fused import bank_for, inspect_fused
 from edgead_runtime.images import Frame
 from edgead_runtime.index import AUTO, EXACT, IN_ENGINE, INDEXES, check_index, installed_indexes
+from edgead_runtime.installed import version_of
 from edgead_runtime.memory import Memory
 from edgead_runtime.pipeline import Pipeline, Thresholds, inspect
 from edgead_runtime.remembered import recall, remember
@@ -293,12 +293,7 @@ def _key(pipeline: Pipeline, memory: Memory, threads: int | None) -> str:
 def _version(index: str) -> str:
     """Of the package that an index comes from."""
     package = INDEXES[index].requires
-    if package is None:
-        return __version__
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # there without a record of how it was installed
-        return ""
+    return __version__ if package is None else version_of(package)
 
 
 def _makes_sense(known: _Remembered) -> bool:

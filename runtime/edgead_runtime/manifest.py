@@ -13,11 +13,16 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from edgead_runtime.errors import BundleError, PrecisionMissingError, SchemaVersionError
+from edgead_runtime.json_text import UNREADABLE
 
 ENCODER_SCHEMA_VERSION = 1
 DETECTOR_SCHEMA_VERSION = 3
 """2: several layers and views; nothing was released with 1. 3: banks that leave patches out, or keep them in
 fewer bytes."""
+
+# Far above what can be exported. Memory is asked for by these numbers before a graph contradicts them.
+_MOST_PIXELS, _MOST_PATCHES = 1 << 24, 1 << 16
+_MOST_FEATURES, _MOST_BLOCK_ROWS = 1 << 14, 1 << 12
 
 _Positive = Annotated[int, msgspec.Meta(gt=0)]
 _PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
@@ -61,7 +66,7 @@ class FeatureOutput(_Record, frozen=True, kw_only=True):
 
     name: str
     layer: int
-    dim: int
+    dim: Annotated[int, msgspec.Meta(gt=0, le=_MOST_FEATURES)]
     final_norm: bool
 
 
@@ -100,7 +105,7 @@ class FrameFile(_Record, frozen=True, kw_only=True):
     bytes: int
     layer: int
     """Whose features are searched for."""
-    block_rows: _Positive
+    block_rows: Annotated[int, msgspec.Meta(gt=0, le=_MOST_BLOCK_ROWS)]
     """Rows of one block of the bank."""
 
 
@@ -141,6 +146,11 @@ class EncoderManifest(_Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if min(self.grid) < 1:
             raise ValueError("the input is smaller than a patch")
+        rows, columns = self.grid
+        if rows * columns > _MOST_PATCHES or self.input.height * self.input.width > _MOST_PIXELS:
+            raise ValueError("the input is larger than any encoder's")
+        if len({feature.layer for feature in self.features}) < len(self.features):
+            raise ValueError("two of its outputs are of one layer")
         if not {frame.layer for frame in self.frames} <= {feature.layer for feature in self.features}:
             raise ValueError("the frame graph searches for a layer that the encoder does not give")
 
@@ -411,9 +421,6 @@ class _Head(msgspec.Struct):
 
 _M = TypeVar("_M", EncoderManifest, DetectorManifest)
 
-# msgspec lets through what its UTF-8 and nesting checks raise.
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
 _SCHEMAS: dict[type, tuple[str, int, int]] = {
     EncoderManifest: ("edgead-encoder", 1, ENCODER_SCHEMA_VERSION),
     DetectorManifest: ("edgead-detector", 2, DETECTOR_SCHEMA_VERSION),
@@ -436,7 +443,7 @@ def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
     kind, oldest, newest = _SCHEMAS[manifest_type]
     try:
         head = msgspec.json.decode(data, type=_Head)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BundleError(
             f"{where} is not an edgead manifest ({error})", "Write the bundle again."
         ) from error
@@ -456,7 +463,7 @@ def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
         )
     try:
         return msgspec.json.decode(_with_frames(data), type=manifest_type)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BundleError(f"{where} is damaged ({error})", "Write the bundle again.") from error
 
 

@@ -25,6 +25,9 @@ _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 2, 7  # what an attribute is
 _OPSET, _OLDEST_IR = 17, 8
 _DEEPEST = 16
 """Graphs inside graphs: edgead's have one."""
+_MOST_FIELDS = 1 << 20
+"""That are read of a file; weights are one field each. Real ones have some ten thousands."""
+_MOST_DIMENSIONS = 8
 
 Value = bytes | memoryview
 
@@ -49,7 +52,9 @@ def nodes_of(model: Value) -> list[Node]:
     Raises:
         BundleError: It is no ONNX file.
     """
-    return [_read_node(value) for number, value, _ in _fields(_graph_of(model)) if number == _NODE]
+    read = _Reader()
+    graph = read.only(model, _GRAPH)
+    return [read.node(value) for number, value, _ in read.fields(graph) if number == _NODE]
 
 
 def output_shape(model: Value, name: str) -> tuple[int, ...]:
@@ -58,14 +63,30 @@ def output_shape(model: Value, name: str) -> tuple[int, ...]:
     Raises:
         BundleError: It is no ONNX file, or has no such output.
     """
-    for number, value, _ in _fields(_graph_of(model)):
-        if number == _OUTPUT and _text(value, 1) == name:
-            tensor = _only(_only(value, 2), 1)
-            dimensions = [entry for of, entry, _ in _fields(_only(tensor, 2)) if of == 1]
-            return tuple(
-                next((int.from_bytes(size, "little") for of, size, _ in _fields(entry) if of == 1), 0)
-                for entry in dimensions
-            )
+    return _shape(model, _OUTPUT, name)
+
+
+def input_shape(model: Value, name: str) -> tuple[int, ...]:
+    """The sizes of an input of a model; 0 for one that is left open.
+
+    Raises:
+        BundleError: It is no ONNX file, or has no such input.
+    """
+    return _shape(model, _INPUT, name)
+
+
+def _shape(model: Value, kind: int, name: str) -> tuple[int, ...]:
+    read = _Reader()
+    for number, value, _ in read.fields(read.only(model, _GRAPH)):
+        if number == kind and read.text(value, 1) == name:
+            tensor = read.only(read.only(value, 2), 1)
+            sizes: list[int] = []
+            for of, entry, _ in read.fields(read.only(tensor, 2)):
+                if of == 1:
+                    sizes.append(next((_number(size) for one, size, _ in read.fields(entry) if one == 1), 0))
+                if len(sizes) > _MOST_DIMENSIONS:
+                    raise _damaged()
+            return tuple(sizes)
     raise _damaged()
 
 
@@ -75,60 +96,82 @@ def opset_of(model: Value) -> int:
     Raises:
         BundleError: It is no ONNX file.
     """
-    for number, value, _ in _fields(model):
-        if number == _OPSET_IMPORT and not _text(value, 1):
-            return int.from_bytes(_only(value, 2), "little")
+    read = _Reader()
+    for number, value, _ in read.fields(model):
+        if number == _OPSET_IMPORT and not read.text(value, 1):
+            return _number(read.only(value, 2))
     raise _damaged()
 
 
-def _graph_of(model: Value) -> memoryview:
-    return _only(model, _GRAPH)
+class _Reader:
+    """Reads messages: of one file no more than so many fields, whatever its size and however nested."""
 
+    def __init__(self) -> None:
+        self._left = _MOST_FIELDS
 
-def _read_node(data: Value, depth: int = 0) -> Node:
-    if depth > _DEEPEST:
-        raise _damaged()
-    inputs, outputs, operator = [], [], ""
-    body: tuple[Node, ...] = ()
-    for number, value, _ in _fields(data):
-        if number == 1:
-            inputs.append(_decoded(value))
-        elif number == 2:
-            outputs.append(_decoded(value))
-        elif number == 4:
-            operator = _decoded(value)
-        elif number == 5:
-            graphs = [graph for of, graph, _ in _fields(value) if of == 6]
-            body += tuple(
-                _read_node(node, depth + 1)
-                for graph in graphs
-                for of, node, _ in _fields(graph)
-                if of == _NODE
-            )
-    return Node(operator, tuple(inputs), tuple(outputs), body)
-
-
-def _fields(data: Value) -> Iterator[tuple[int, memoryview, memoryview]]:
-    """Number, value and all bytes of each field; a number's value is its bytes, the smallest first."""
-    view, place = memoryview(data), 0
-    while place < len(view):
-        start = place
-        key, place = _read_varint(view, place)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            found, place = _read_varint(view, place)
-            value = memoryview(found.to_bytes(8, "little"))
-        else:
-            if kind == _DELIMITED:
-                size, place = _read_varint(view, place)
-            elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
-                size = 8 if kind == _EIGHT_BYTES else 4
+    def fields(self, data: Value) -> Iterator[tuple[int, memoryview, memoryview]]:
+        """Number, value and all bytes of each field; a number's value is its bytes, the smallest first."""
+        view, place = memoryview(data), 0
+        while place < len(view):
+            self._left -= 1
+            if self._left < 0:
+                raise _damaged()
+            start = place
+            key, place = _read_varint(view, place)
+            number, kind = key >> 3, key & 7
+            if kind == _VARINT:
+                found, place = _read_varint(view, place)
+                value = memoryview(found.to_bytes(8, "little"))
             else:
-                raise _damaged()
-            value, place = view[place : place + size], place + size
-            if place > len(view):
-                raise _damaged()
-        yield number, value, view[start:place]
+                if kind == _DELIMITED:
+                    size, place = _read_varint(view, place)
+                elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+                    size = 8 if kind == _EIGHT_BYTES else 4
+                else:
+                    raise _damaged()
+                value, place = view[place : place + size], place + size
+                if place > len(view):
+                    raise _damaged()
+            yield number, value, view[start:place]
+
+    def node(self, data: Value, depth: int = 0) -> Node:
+        """An operator and those of the graphs in it."""
+        if depth > _DEEPEST:
+            raise _damaged()
+        inputs, outputs, operator = [], [], ""
+        body: list[Node] = []
+        for number, value, _ in self.fields(data):
+            if number == 1:
+                inputs.append(_decoded(value))
+            elif number == 2:
+                outputs.append(_decoded(value))
+            elif number == 4:
+                operator = _decoded(value)
+            elif number == 5:
+                body += (
+                    self.node(inner, depth + 1)
+                    for of, graph, _ in self.fields(value)
+                    if of == 6
+                    for within, inner, _ in self.fields(graph)
+                    if within == _NODE
+                )
+        return Node(operator, tuple(inputs), tuple(outputs), tuple(body))
+
+    def only(self, data: Value, wanted: int) -> memoryview:
+        """The value of a field that has to be there once."""
+        found = None
+        for number, value, _ in self.fields(data):
+            if number == wanted:
+                if found is not None:
+                    raise _damaged()
+                found = value
+        if found is None:
+            raise _damaged()
+        return found
+
+    def text(self, data: Value, wanted: int) -> str:
+        """A field's text; empty where it is not there."""
+        return next((_decoded(value) for number, value, _ in self.fields(data) if number == wanted), "")
 
 
 def _read_varint(view: memoryview, place: int) -> tuple[int, int]:
@@ -143,15 +186,10 @@ def _read_varint(view: memoryview, place: int) -> tuple[int, int]:
     raise _damaged()
 
 
-def _only(data: Value, wanted: int) -> memoryview:
-    found = [value for number, value, _ in _fields(data) if number == wanted]
-    if len(found) != 1:
+def _number(value: Value) -> int:
+    if len(value) != 8:
         raise _damaged()
-    return found[0]
-
-
-def _text(data: Value, wanted: int) -> str:
-    return next((_decoded(value) for number, value, _ in _fields(data) if number == wanted), "")
+    return int.from_bytes(value, "little")
 
 
 def _decoded(value: Value) -> str:
@@ -186,13 +224,14 @@ def replace_node(
         BundleError: It is no ONNX file.
     """
     instead = b"".join(_field(_NODE, made) for made in nodes)
+    read = _Reader()
     graph: list[Value] = []
-    for number, value, whole in _fields(_graph_of(model)):
-        graph.append(instead if number == _NODE and chosen(_read_node(value)) else whole)
+    for number, value, whole in read.fields(read.only(model, _GRAPH)):
+        graph.append(instead if number == _NODE and chosen(read.node(value)) else whole)
     graph += [_field(_CONSTANT, made) for made in constants]
     size = sum(map(len, graph))
     parts: list[Value] = []
-    for number, _, whole in _fields(model):
+    for number, _, whole in read.fields(model):
         parts += [_key(_GRAPH, _DELIMITED), _varint(size), *graph] if number == _GRAPH else [whole]
     return b"".join(parts)
 

@@ -333,7 +333,8 @@ def _alignment(record: AlignmentRecord, path: Path) -> Alignment:
 
 def _check_normalized(tokens: NDArray[np.generic], where: str) -> None:
     """Refuse rows that are neither of length 1 nor zero: distances to them would be no distances."""
-    lengths = np.linalg.norm(tokens.astype(np.float32, copy=False), axis=1)
+    with np.errstate(over="ignore"):  # infinite is refused as well, and without a warning beside it
+        lengths = np.linalg.norm(tokens.astype(np.float32, copy=False), axis=1)
     if not np.all((np.abs(lengths - 1) < _LENGTH_TOLERANCE) | (lengths == 0)):
         raise BundleError(f"{where} holds values that are no features", _ENROL_AGAIN)
 

@@ -245,7 +245,7 @@ def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
         )
     try:
         recipe = msgspec.convert(fields, Recipe)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise RecipeError(f"recipe is not valid ({error})", "Correct that field.") from error
     for name in ("name", "summary", "source", "mask_image"):
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from edgead_runtime.errors import (
 from edgead_runtime.leading import Companion
 from edgead_runtime.manifest import CascadeRecord, TierRecord, Tuning
 from edgead_runtime.tiered import TieredDetector
-from edgead_runtime.tuning import StoredTuning, bank_view, this_machine
+from edgead_runtime.tuning import StoredTuning, bank_view, check_options, this_machine
 
 _NOT_HERE = (
     EngineUnavailableError,
@@ -170,12 +169,7 @@ class _Loading:
     def _load(
         self, bundle: LoadedBundle, encoder: Encoder | str | Path | None, changed: Mapping[str, Any]
     ) -> Detector:
-        known = inspect.signature(Detector._from_bundle).parameters
-        unknown = set(changed) - set(known)
-        if unknown:
-            raise EngineUnavailableError(
-                f"this edgead-runtime does not know the option {', '.join(sorted(unknown))}", "Upgrade it."
-            )
+        check_options(changed)
         return Detector._from_bundle(self.path, bundle, encoder=encoder, **{**self.options, **changed})
 
     def _bring_up(self, detector: Detector, full: Detector) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -13,13 +14,51 @@ from numpy.typing import NDArray
 from edgead_runtime.cores import cpu_name, usable_cores
 from edgead_runtime.detector_bundle import LoadedBundle
 from edgead_runtime.encoder_bundle import EncoderBundle
-from edgead_runtime.errors import BundleError, EncoderNotFoundError
-from edgead_runtime.manifest import Calibration, EncoderReference, ReferenceRecord, TierBank, TunedOn, Tuning
+from edgead_runtime.errors import BundleError, EncoderNotFoundError, EngineUnavailableError
+from edgead_runtime.manifest import (
+    Calibration,
+    EncoderReference,
+    Precision,
+    ReferenceRecord,
+    TierBank,
+    TunedOn,
+    Tuning,
+)
 
 
 def this_machine() -> TunedOn:
     """What times depend on first of all."""
     return TunedOn(cpu=cpu_name(), cores=usable_cores())
+
+
+class _Options(msgspec.Struct):
+    """Of the arguments of :meth:`Detector.load` those that a file may bring along."""
+
+    engine: str = ""
+    precision: Precision = "fp32"
+    threads: Annotated[int, msgspec.Meta(gt=0, le=1024)] | None = None
+    fused: bool = True
+    index: str = ""
+    foreground_only: bool = True
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what a stored setting may not choose: another encoder, or that an engine is built.
+
+    Raises:
+        EngineUnavailableError: An option is unknown here, or its value is.
+    """
+    unknown = set(options) - set(_Options.__struct_fields__)
+    if unknown:
+        raise EngineUnavailableError(
+            f"this edgead-runtime does not know the option {', '.join(sorted(unknown))}", "Upgrade it."
+        )
+    try:
+        msgspec.convert(dict(options), _Options)
+    except msgspec.ValidationError as error:
+        raise EngineUnavailableError(
+            f"this edgead-runtime does not know such a setting ({error})", "Upgrade it, or tune again."
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)

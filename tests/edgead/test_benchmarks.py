@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks import view
+from benchmarks import footprint, view
 from benchmarks.baselines.job import Clock
 from benchmarks.baselines.ways import FLOORS, WAYS
 from benchmarks.documents import fill
@@ -31,6 +31,14 @@ def test_every_way_has_its_module_and_its_floor():
         assert way.precision == way.options.get("precision", "fp32")
         assert FLOOR_OF[way.precision] in FLOORS
     assert len({way.title for way in WAYS.values()}) == len(WAYS)
+
+
+def test_asking_footprint_for_help_measures_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(footprint.subprocess, "run", None)
+    with pytest.raises(SystemExit) as ended:
+        footprint.main(["--help"])
+    assert ended.value.code == 0
+    assert "wheel" in capsys.readouterr().out
 
 
 def test_operations_of_the_encoder():

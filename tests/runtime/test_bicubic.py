@@ -23,7 +23,14 @@ def _pillow(frame, size):
 
 @pytest.fixture(autouse=True)
 def nothing_is_known_of_any_shape():
+    bicubic._earlier.cache_clear()
     bicubic._cut.cache_clear()
+
+
+def _twice(frame, size):
+    """Resized when the shape comes for the second time."""
+    bicubic.bicubic_antialias(frame, size)
+    return bicubic.bicubic_antialias(frame, size)
 
 
 @pytest.fixture
@@ -56,7 +63,7 @@ def parts(monkeypatch):
 )
 def test_a_large_picture_is_split_and_the_same_to_the_last_bit(frame_hw, size, parts):
     frame = _picture(*frame_hw)
-    assert np.array_equal(bicubic.bicubic_antialias(frame, size), _pillow(frame, size))
+    assert np.array_equal(_twice(frame, size), _pillow(frame, size))
     (top, bottom) = sorted(parts[-2:])  # before them Pillow was asked about this shape
     assert (top[0], top[1], bottom[1]) == (0, bottom[0], size[0])
 
@@ -73,14 +80,41 @@ def test_any_shrinking_or_enlarging_is_the_same(common, rows, columns, seed):
     size = (common * rows[1], columns[1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bicubic, "_WORTH_A_THREAD", 0)
-        assert np.array_equal(bicubic.bicubic_antialias(frame, size), _pillow(frame, size))
+        assert np.array_equal(_twice(frame, size), _pillow(frame, size))
+
+
+def test_a_shape_that_comes_once_costs_one_resize(parts):
+    """A folder of pictures of many sizes."""
+    for height in range(900, 950, 2):
+        bicubic.bicubic_antialias(_picture(height, 900), (448, 448))
+    assert parts == [(0, 448)] * 25
+
+
+def test_pillow_is_asked_at_the_second_time_and_not_again(parts):
+    frame, whole = _picture(900, 900), (0, 448)
+    bicubic.bicubic_antialias(frame, (448, 448))
+    assert parts == [whole]
+    bicubic.bicubic_antialias(frame, (448, 448))
+    assert len(parts) == 1 + 3 + 2  # asking: two halves and the whole
+    assert parts.count(whole) == 2
+    bicubic.bicubic_antialias(frame, (448, 448))
+    assert len(parts) == 1 + 3 + 2 + 2
+    assert parts.count(whole) == 2
+
+
+def test_shapes_that_are_forgotten_are_not_asked_about(any_size_is_split, parts):
+    """More shapes in turns than are remembered: none comes again, as far as it knows."""
+    for _ in range(3):
+        for width in range(40, 41 + bicubic._REMEMBERED):
+            bicubic.bicubic_antialias(_picture(20, width), (10, 10))
+    assert set(parts) == {(0, 10)}
 
 
 @pytest.mark.parametrize(("frame_hw", "size"), [((1021, 1024), (448, 448)), ((400, 400), (224, 224))])
 def test_what_has_no_common_row_or_is_small_is_done_in_one(frame_hw, size, parts):
     frame = _picture(*frame_hw)
-    assert np.array_equal(bicubic.bicubic_antialias(frame, size), _pillow(frame, size))
-    assert parts == [(0, size[0])]
+    assert np.array_equal(_twice(frame, size), _pillow(frame, size))
+    assert parts == [(0, size[0])] * 2
 
 
 def test_where_pillow_would_do_a_half_in_another_way_it_does_the_whole(monkeypatch, any_size_is_split):
@@ -90,7 +124,7 @@ def test_where_pillow_would_do_a_half_in_another_way_it_does_the_whole(monkeypat
         "_rows",
         lambda frame, size, first, end: rows(frame, size, first, end) ^ np.uint8(end - first < size[0]),
     )
-    assert np.array_equal(bicubic.bicubic_antialias(frame, (112, 112)), _pillow(frame, (112, 112)))
+    assert np.array_equal(_twice(frame, (112, 112)), _pillow(frame, (112, 112)))
 
 
 def test_many_threads_at_once(any_size_is_split):
@@ -118,7 +152,7 @@ def test_many_threads_at_once(any_size_is_split):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_can_resize_too(any_size_is_split):
     frame = _picture(256, 256)
-    bicubic.bicubic_antialias(frame, (112, 112))
+    _twice(frame, (112, 112))
     child = os.fork()
     if child == 0:
         right = np.array_equal(bicubic.bicubic_antialias(frame, (112, 112)), _pillow(frame, (112, 112)))

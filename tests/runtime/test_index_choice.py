@@ -293,7 +293,7 @@ def test_what_else_a_measurement_depends_on(saved, mini_encoder, cache, monkeypa
     load(saved, mini_encoder, AUTO)
     Detector.load(saved, encoder=mini_encoder, foreground_only=False)
     assert len(json.loads(cache.read_text())) == 2
-    monkeypatch.setattr(index_choice.metadata, "version", lambda _: "another")
+    monkeypatch.setattr(index_choice, "version_of", lambda _: "another")
     load(saved, mini_encoder, AUTO)
     assert len(json.loads(cache.read_text())) == (3 if "hnsw" in installed_indexes() else 2)
 

@@ -1,9 +1,12 @@
 """Graphs in the cache folder: read when they are whole, made again when they are not."""
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from edgead_runtime import cache
 from edgead_runtime.bank import normalize
 from edgead_runtime.index import create_index, hnsw, kept_graphs
 from edgead_runtime.index.kept_graphs import kept_or_made
@@ -83,18 +86,30 @@ def test_what_is_cut_short_or_gone_is_made_again(graphs, folder, suffix):
 
 
 def test_the_one_used_least_lately_goes_first(graphs, folder, monkeypatch):
+    monkeypatch.setattr(cache, "MOST_BYTES", 4 * len("graph 1"))
     ticks = iter(range(1, 1000))
     real = kept_graphs.os.utime
-    monkeypatch.setattr(kept_graphs.os, "utime", lambda path: real(path, (next(ticks) + 4e9,) * 2))
-    for seed in range(kept_graphs.KEPT):
+    monkeypatch.setattr(kept_graphs.os, "utime", lambda path: real(path, (next(ticks) + 1e9,) * 2))
+    for seed in range(4):
         graphs.of([_rows(10, seed)])
         graphs.of([_rows(10, seed)])
     graphs.of([_rows(10, 0)])  # used again
     graphs.of([_rows(10, 99)])
-    assert len(list(folder.glob("*.graph"))) == len(list(folder.glob("*.size"))) == kept_graphs.KEPT
+    assert len(list(folder.glob("*.graph"))) == len(list(folder.glob("*.size"))) == 4
     made = graphs.made
     assert graphs.of([_rows(10, 0)]) == "graph 1"
+    assert graphs.of([_rows(10, 99)]) == "graph 5"
     assert graphs.made == made
+    assert graphs.of([_rows(10, 1)]) == "graph 6"
+
+
+def test_what_a_killed_process_left_goes_after_a_day(graphs, folder):
+    folder.mkdir()
+    left = folder / ".edgead-0123456789abcdef.part"
+    left.write_bytes(bytes(100))
+    os.utime(left, (time.time() - 2 * 24 * 3600,) * 2)
+    graphs.of([_rows(10)])
+    assert not left.exists()
 
 
 def test_a_folder_that_cannot_be_written_to_costs_time_alone(graphs, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edgead_runtime import Detector, Encoder
+from edgead_runtime import cache as cache_module
 from edgead_runtime.engines import EngineOptions, create_engine
 from edgead_runtime.errors import (
     EngineBuildError,
@@ -368,3 +369,24 @@ def test_a_graph_of_no_bundle_cannot_be_built(gpu, sum_model, builds):
         create_engine(sum_model, "tensorrt", EngineOptions(device="cuda", rebuild=True))
     assert not builds
     assert identify(sum_model, None) == identify(sum_model, "/nowhere") == Wanted()
+
+
+def test_engines_in_the_cache_stay_within_its_size_and_those_of_a_bundle_stay(
+    gpu, bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cache_module, "MOST_BYTES", 1)
+    for graph in ("encoder", "frame"):
+        build_engine(bundle, "tensorrt", graph=graph)
+        last = build_engine(bundle, "tensorrt", graph=graph, into_cache=True)
+    engines = tmp_path / "cache" / "engines"
+    assert list(engines.glob("*.plan")) == [last.path]
+    assert list(engines.glob("*.json")) == [last.path.with_suffix(".json")]
+    assert len(list((bundle / "engines").glob("*.plan"))) == 2
+
+
+def test_an_engine_in_the_cache_that_is_used_stays_longest(gpu, bundle, tmp_path):
+    built = build_engine(bundle, "tensorrt", into_cache=True)
+    os.utime(built.path, (1e9, 1e9))
+    with load(bundle):
+        pass
+    assert built.path.stat().st_mtime > 1e9

@@ -1,6 +1,5 @@
 """What every index must keep, and what each one is."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 from edgead_runtime import index as indexes
 from edgead_runtime.bank import normalize
-from edgead_runtime.blas_threads import one_blas_thread
 from edgead_runtime.errors import IndexUnavailableError
 from edgead_runtime.index import (
     EXACT,
@@ -22,7 +20,6 @@ from edgead_runtime.index import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_info
 
 
 @pytest.fixture(params=[EXACT, *INDEXES])
@@ -195,36 +192,3 @@ def test_searching_all_clusters_is_exact(monkeypatch):
     assert clusters.build([bank]).nearest(queries) == pytest.approx(
         nearest_distances(queries, [bank]), abs=1e-6
     )
-
-
-# -- one thread ------------------------------------------------------------------------------------------
-
-
-def blas_thread_counts():
-    """Of NumPy: another package's own BLAS may have come into the process since."""
-    return [pool["num_threads"] for pool in threadpool_info() if "numpy" in pool["filepath"]]
-
-
-def test_overlapping_calls_leave_the_threads_as_they_were():
-    before = blas_thread_counts()
-    if not before:
-        pytest.skip("this NumPy's BLAS is not its own")
-    with one_blas_thread():
-        assert set(blas_thread_counts()) == {1}
-    assert blas_thread_counts() == before
-    inside, leave = threading.Event(), threading.Event()
-    after = []
-
-    def other():
-        with one_blas_thread():
-            inside.set()
-            leave.wait(10)
-        after.append(blas_thread_counts())
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    inside.wait(10)
-    with one_blas_thread():  # comes while the other is inside, and leaves after it
-        leave.set()
-        thread.join()
-    assert [*after, blas_thread_counts()] == [before, before]

@@ -6,11 +6,11 @@ import os
 import platform
 import shutil
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 from edgead_runtime import cores
+from edgead_runtime.installed import version_of
 
 ROOT = Path("/")
 _FLAGS = (
@@ -68,12 +68,11 @@ def describe_machine(root: Path = ROOT) -> Machine:
     Args:
         root: Where /proc and /sys are; another folder in tests.
     """
-    info = _text(root / "proc/cpuinfo")
-    memory = _memory_mb(root)
+    flags, memory = cores.cpu_flags(root), _memory_mb(root)
     load = _text(root / "proc/loadavg").split()
     return Machine(
         cpu=cores.cpu_name(root),
-        flags=_flags(info),
+        flags=tuple(flag for flag in _FLAGS if flag in flags),
         cores=os.cpu_count() or 1,
         usable_cores=usable_cores(root),
         governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -85,7 +84,7 @@ def describe_machine(root: Path = ROOT) -> Machine:
         temperatures_c=temperatures_c(root),
         system=platform.platform(),
         python=platform.python_version(),
-        versions=_versions(),
+        versions={name: found for name in _PACKAGES if (found := version_of(name))},
         environment={
             name: value
             for name, value in sorted(os.environ.items())
@@ -138,15 +137,6 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _flags(info: str) -> tuple[str, ...]:
-    for line in info.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            has = set(value.split())
-            return tuple(flag for flag in _FLAGS if flag in has)
-    return ()
-
-
 def _memory_mb(root: Path) -> dict[str, int]:
     found = {}
     for line in _text(root / "proc/meminfo").splitlines():
@@ -167,13 +157,3 @@ def _power_mode() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return " ".join(done.stdout.split())
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

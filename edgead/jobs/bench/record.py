@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from edgead_runtime.errors import BundleError, EdgeadError, SchemaVersionError
 from edgead_runtime.files import write_atomic
+from edgead_runtime.json_text import UNREADABLE
 
 from edgead.jobs.bench.machine import Machine
 from edgead.jobs.bench.statistics import Ratio, Spread
@@ -130,7 +131,7 @@ def read_bench(path: Path) -> Bench:
         header = msgspec.json.decode(data, type=_Header)
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}", remedy) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BundleError(f"{path} is not a benchmark ({error})", remedy) from error
     if header.kind != KIND:
         raise BundleError(f"{path} is not a benchmark but '{header.kind}'", remedy)
@@ -141,7 +142,7 @@ def read_bench(path: Path) -> Bench:
         )
     try:
         bench = msgspec.json.decode(data, type=Bench)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BundleError(f"{path} is damaged ({error})", remedy) from error
     if not bench.measurement.frames_ms.get(TOTAL):
         raise BundleError(f"{path} has no frames", remedy)

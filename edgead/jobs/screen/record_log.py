@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from edgead_runtime.errors import OutputError
 from edgead_runtime.files import output_error
+from edgead_runtime.json_text import UNREADABLE
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -78,7 +79,7 @@ class RecordLog(Generic[_L]):
             return None
         try:
             line = msgspec.json.decode(raw, type=self._line_type)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except UNREADABLE:
             return None
         if line.record:
             self._data.seek(self._records * self._record_bytes)

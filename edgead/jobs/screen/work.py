@@ -17,6 +17,7 @@ import msgspec
 from edgead_runtime import Encoder, Recipe
 from edgead_runtime.errors import OutputError
 from edgead_runtime.files import output_error, write_atomic
+from edgead_runtime.json_text import UNREADABLE
 from edgead_runtime.manifest import MaskDecision
 
 from edgead._version import __version__
@@ -92,7 +93,7 @@ def _is_work(folder: Path) -> bool:
         return True  # cut off before anything was written
     try:
         settings = json.loads((folder / _SETTINGS_JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(settings, dict) and settings.get("made_by") == _MAKES
 
@@ -142,7 +143,7 @@ class WorkFolder:
         """The decision about the mask, if it was taken already."""
         try:
             return msgspec.json.decode((self.folder / _MASK_JSON).read_bytes(), type=MaskDecision)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (OSError, *UNREADABLE):
             return None
 
     def save_mask(self, decision: MaskDecision) -> None:

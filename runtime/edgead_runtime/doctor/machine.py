@@ -5,15 +5,15 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
 from edgead_runtime._version import __version__
-from edgead_runtime.cores import cpu_name, usable_cores
+from edgead_runtime.cores import cpu_flags, cpu_name, usable_cores
 from edgead_runtime.doctor.probe import Probed, probe_all
 from edgead_runtime.errors import EdgeadError
+from edgead_runtime.installed import version_of
 from edgead_runtime.tensorrt.device import open_device
 
 ROOT = Path("/")
@@ -96,9 +96,9 @@ def examine(root: Path = ROOT) -> MachineFacts:
         system=_system(root),
         architecture=platform.machine(),
         python=platform.python_version(),
-        cpu=cpu_name(),
+        cpu=cpu_name(root),
         cores=usable_cores(),
-        instructions=_instructions(_text(root / "proc/cpuinfo")),
+        instructions=_instructions(cpu_flags(root)),
         memory_mb=int(memory[1]) // 1024 if memory else None,
         board=_text(root / "proc/device-tree/model").strip("\0"),
         l4t=l4t,
@@ -107,7 +107,7 @@ def examine(root: Path = ROOT) -> MachineFacts:
         nvidia_card=bool(l4t) or _has_card(root),
         gpu=gpu,
         gpu_problem=gpu_problem,
-        packages={name: found for name in PACKAGES if (found := _version(name))},
+        packages={name: found for name in PACKAGES if (found := version_of(name))},
         virtual_environment=sys.prefix != sys.base_prefix,
         engines=tuple(probe_all()),
     )
@@ -137,22 +137,13 @@ def _has_card(root: Path) -> bool:
     )
 
 
-def _instructions(cpuinfo: str) -> tuple[str, ...]:
-    line = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
-    flags = set(line[1].split()) if line else set()
+def _instructions(flags: frozenset[str]) -> tuple[str, ...]:
     return tuple(name for name, any_of in INSTRUCTIONS.items() if flags & any_of)
 
 
 def _system(root: Path) -> str:
     name = re.search(r'^PRETTY_NAME="?([^"\n]+)', _text(root / "etc/os-release"), re.MULTILINE)
     return f"{name[1]}, Linux {platform.release()}" if name else platform.platform()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _text(path: Path) -> str:

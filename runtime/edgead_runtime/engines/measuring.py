@@ -8,7 +8,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
@@ -21,6 +20,7 @@ from edgead_runtime.errors import (
     EngineMismatchError,
     EngineUnavailableError,
 )
+from edgead_runtime.installed import version_of
 from edgead_runtime.remembered import recall, remember
 
 log = logging.getLogger("edgead.engines")
@@ -111,19 +111,10 @@ def _key(specs: Sequence[EngineSpec], model: bytes, options: EngineOptions) -> s
     facts = [
         cpu_name(),
         str(usable_cores()),
-        *(f"{spec.name} {_version(spec.requires)}" for spec in specs),
+        *(f"{spec.name} {version_of(spec.requires, f'{spec.requires}-gpu')}" for spec in specs),
         repr(options),
         # Hides instructions from oneDNN, and so from OpenVINO.
         os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
         hashlib.sha256(model).hexdigest(),
     ]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()
-
-
-def _version(package: str) -> str:
-    for name in (package, f"{package}-gpu"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "?"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from edgead_runtime.index.kept_graphs import kept_or_made
 from edgead_runtime.index.protocol import Matrix
+from edgead_runtime.installed import version_of
 
 _LINKS = 16
 _BUILD_WIDTH = 100
@@ -60,7 +60,7 @@ def build_once(banks: Sequence[Matrix], threads: int | None = None) -> HnswIndex
             raise RuntimeError(f"a graph of {graph.element_count} rows instead of {rows}")
         return graph
 
-    facts = f"hnswlib {version('hnswlib')} {_LINKS} {_BUILD_WIDTH}"
+    facts = f"hnswlib {version_of('hnswlib')} {_LINKS} {_BUILD_WIDTH}"
     graph = kept_or_made(
         banks, facts, read, lambda: _made(banks, threads), lambda made, path: made.save_index(path)
     )

@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from edgead_runtime.cache import cache_dir
+from edgead_runtime.cache import cache_dir, trim
 from edgead_runtime.errors import OutputError
 from edgead_runtime.files import atomic_file, write_atomic
 from edgead_runtime.index.protocol import Matrix
 
-KEPT = 4
-"""Files that stay; the one that was used least lately goes first. A graph of 100,000 rows has 165 MB."""
-_SUFFIX = ".graph"
+_SUFFIX, _PROOF = ".graph", ".size"
 
 _Graph = TypeVar("_Graph")
 
@@ -41,7 +39,7 @@ def kept_or_made(
         write: Writes it to a file.
     """
     path = cache_dir() / "graphs" / f"{_digest(banks, facts)}{_SUFFIX}"
-    size = path.with_suffix(".size")
+    size = path.with_suffix(_PROOF)
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         if path.stat().st_size == int(size.read_text(encoding="ascii")):
             graph = read(str(path))
@@ -61,10 +59,7 @@ def _keep(path: Path, size: Path, write: Callable[[str], None]) -> None:
         write(str(temporary))
         written = temporary.stat().st_size
     write_atomic(size, str(written).encode("ascii"))
-    used_lately = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda one: one.stat().st_mtime, reverse=True)
-    for old in used_lately[KEPT:]:
-        old.with_suffix(".size").unlink(missing_ok=True)
-        old.unlink(missing_ok=True)
+    trim(path.parent, _SUFFIX, _PROOF)
 
 
 def _digest(banks: Sequence[Matrix], facts: str) -> str:

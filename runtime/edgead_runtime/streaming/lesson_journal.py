@@ -18,6 +18,7 @@ import msgspec
 
 from edgead_runtime.errors import LearningError, OutputError
 from edgead_runtime.files import output_error
+from edgead_runtime.json_text import UNREADABLE
 from edgead_runtime.streaming.teaching import Lesson
 
 if sys.platform != "win32":
@@ -28,7 +29,6 @@ log = logging.getLogger("edgead.learning")
 SCHEMA_VERSION = 1
 JOURNAL_NAME = "lessons.jsonl"
 _MAX_BYTES = 256_000_000
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +81,7 @@ def parse_journal(data: bytes, where: str) -> tuple[list[Entry], int]:
     for number, line in enumerate(lines, start=1):
         try:
             entries.append(_entry(line, where))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             # Passing over it could bring back what was undone: a defect that was taught as good.
             raise LearningError(
                 f"{where}: line {number} is damaged ({error})",
@@ -89,7 +89,7 @@ def parse_journal(data: bytes, where: str) -> tuple[list[Entry], int]:
             ) from error
     try:
         entries.append(_entry(tail, where))
-    except _UNREADABLE:
+    except UNREADABLE:
         return entries, len(data) - len(tail)
     return entries, len(data)
 

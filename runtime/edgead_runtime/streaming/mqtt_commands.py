@@ -24,6 +24,7 @@ import msgspec
 
 from edgead_runtime.errors import EdgeadError, LearningError, SinkError
 from edgead_runtime.images import Picture
+from edgead_runtime.json_text import UNREADABLE
 from edgead_runtime.streaming.frames import CameraFrame
 from edgead_runtime.streaming.lesson_facts import printable
 from edgead_runtime.streaming.messages import Message
@@ -67,7 +68,7 @@ def parse_command(payload: bytes) -> Command:
         raise LearningError("a command is too long", 'Send {"do": "add_good"}.')
     try:
         command = msgspec.json.decode(payload, type=Command)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise LearningError(f"that is no command ({error})", 'Send {"do": "add_good"}.') from error
     if (command.do == "undo") != (command.lesson is not None):
         raise LearningError(

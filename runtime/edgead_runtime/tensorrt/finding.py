@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from edgead_runtime.cache import cache_dir
 from edgead_runtime.errors import BundleError, EngineMismatchError, EngineUnavailableError
 from edgead_runtime.files import sha256_bytes
 from edgead_runtime.tensorrt.api import Flavour
 from edgead_runtime.tensorrt.device import DeviceFacts
 from edgead_runtime.tensorrt.failures import failed_here
 from edgead_runtime.tensorrt.options import BuildOptions
-from edgead_runtime.tensorrt.places import folders_of, own_folder
+from edgead_runtime.tensorrt.places import FOLDER, folders_of, own_folder
 from edgead_runtime.tensorrt.record import EngineRecord, decode_record
 from edgead_runtime.tensorrt.store import Wanted, identify, options_for, plan_path, rebuild_command
 
@@ -141,6 +144,9 @@ def _usable(
             f"{path} is damaged: it does not match the JSON beside it",
             f"Build it again: {again(record.options)}",
         )
+    if path.parent == cache_dir() / FOLDER:
+        with contextlib.suppress(OSError):
+            os.utime(path)  # what was used least lately goes first
     return plan, record
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from edgead_runtime.errors import BundleError
+from edgead_runtime.json_text import UNREADABLE
 from edgead_runtime.tensorrt.device import DeviceFacts
 from edgead_runtime.tensorrt.options import BuildOptions, Hardware
 
@@ -160,7 +161,7 @@ def decode_record(data: bytes, where: str) -> EngineRecord:
     again = "Build the engine again with `edgead-runtime build`."
     try:
         record = msgspec.json.decode(data, type=EngineRecord)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BundleError(f"{where} is damaged or of another version ({error})", again) from error
     if record.schema_version != SCHEMA_VERSION:
         raise BundleError(f"{where} has schema version {record.schema_version}", again)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgead_runtime.cache import cache_dir, trim
 from edgead_runtime.detector_bundle import read_bundle
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import EdgeadError
@@ -21,6 +22,7 @@ from edgead_runtime.persistence import locate_encoder
 from edgead_runtime.tensorrt.api import Flavour
 from edgead_runtime.tensorrt.device import DeviceFacts
 from edgead_runtime.tensorrt.options import BuildOptions
+from edgead_runtime.tensorrt.places import FOLDER
 from edgead_runtime.tensorrt.record import EngineRecord, GraphName, encode_record, refuses_hardware
 
 _HASH_LETTERS = 16
@@ -148,4 +150,6 @@ def write_engine(folder: Path, plan: bytes, record: EngineRecord) -> Path:
         raise output_error(folder, error) from error
     write_atomic(path, plan)
     write_atomic(path.with_suffix(".json"), encode_record(record))
+    if folder == cache_dir() / FOLDER:  # and not a bundle's own, which is the user's
+        trim(folder, path.suffix, ".json")
     return path
