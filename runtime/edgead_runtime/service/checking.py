@@ -30,8 +30,9 @@ from edgead_runtime.streaming.sinks import Sink
 def check_loop(config: tables.LoopConfig, base: Path, say: Callable[[str], None]) -> None:
     """Say what would run, and try it: each camera's detector, its source, one frame of it, and the rest.
 
-    Nothing is written, sent or left running: sinks are named and not opened, since that would already tell
-    somebody something, and of brokers only asked whether they let us in.
+    Nothing is written (but what loading a detector leaves in the cache), sent or left running: sinks are
+    named and not opened, since that would already tell somebody something, and of brokers only asked whether
+    they let us in.
 
     Args:
         config: Checked.
