@@ -21,7 +21,13 @@ from edgead_runtime.service.checking_places import (
     problem_of,
 )
 from edgead_runtime.service.learning import build_commands, build_learning
-from edgead_runtime.service.sinks import broker_of, build_sink, check_not_twice, sink_tables
+from edgead_runtime.service.sinks import (
+    broker_of,
+    build_sink,
+    check_not_twice,
+    check_places,
+    sink_tables,
+)
 from edgead_runtime.streaming.cameras import Camera
 from edgead_runtime.streaming.mqtt_client import Broker
 from edgead_runtime.streaming.sinks import Sink
@@ -87,6 +93,7 @@ class _Checking:
     # -- sinks -----------------------------------------------------------------------------------------
 
     def sinks(self) -> None:
+        self._try("sinks", functools.partial(check_places, self._config, self._base))
         built: list[Sink] = []
         for place, table in sink_tables(self._config):
             try:

@@ -35,6 +35,7 @@ def build_sinks(config: tables.LoopConfig, base: Path) -> list[Sink]:
     Raises:
         ConfigError: One cannot be used as it was given, or two are the same.
     """
+    check_places(config, base)
     sinks: list[Sink] = []
     for place, table in sink_tables(config):
         sink = build_sink(table, base, place)
@@ -65,6 +66,27 @@ def build_sink(table: tables.SinkTable, base: Path, place: str) -> Sink | None:
         return _built(table, base)
     except ConfigError as error:
         raise ConfigError(f"{place}: {error.problem}", error.remedy) from error
+
+
+def check_places(config: tables.LoopConfig, base: Path) -> None:
+    """Refuse two that write to one file, or clips of two recorders in one folder.
+
+    Raises:
+        ConfigError: They would spoil each other's.
+    """
+    taken = {(base / config.outbox.path).resolve(): "[outbox]"}
+    for place, table in sink_tables(config):
+        if isinstance(table, tables.JsonlSink | tables.CsvSink):
+            path = (base / table.path).resolve()
+        elif isinstance(table, tables.ClipsSink):
+            path = (base / table.folder).resolve()
+        else:
+            continue
+        if path in taken:
+            raise ConfigError(
+                f"{place} writes to {path}, as {taken[path]} does", "Give each a place of its own."
+            )
+        taken[path] = place
 
 
 def check_not_twice(sink: Sink, others: Sequence[Sink], place: str) -> None:

@@ -115,6 +115,7 @@ def test_two_that_want_the_same_port_are_found(check):
         ('[[sink]]\ntype = "jsonl"\npath = "in"', "sink: jsonlines .*in: PROBLEM: .*in is a folder"),
         ('[[sink]]\ntype = "clips"\nfolder = "part.edgead"', "sink: clips .*PROBLEM: .* is no folder"),
         ('[[sink]]\ntype = "csv"\npath = "part.edgead/x.csv"', "PROBLEM: .*part.edgead is no folder"),
+        ('[[sink]]\ntype = "csv"\npath = "o"\n[outbox]\npath = "o"', r"PROBLEM: sink 1 \(csv\) writes to"),
         ('[[sink]]\ntype = "lines"\n[outbox]\npath = "in"', "outbox: PROBLEM: .*in is a folder"),
         (
             '[[sink]]\ntype = "webhook"\nurl = "x"',

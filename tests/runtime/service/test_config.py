@@ -213,6 +213,15 @@ def test_what_notepad_puts_in_front_is_let_be():
         ),
         ("type = 'mqtt'\nhost = 'x'\nprefix = 'plant/#'", r"sink 1 \(mqtt\): 'plant/#' cannot begin"),
         ("type = 'mqtt'\nhost = 'x'\nprefix = '/'", "cannot begin an MQTT topic"),
+        (
+            "type = 'jsonl'\npath = 'e'\n[[sink]]\ntype = 'csv'\npath = 'x/../e'",
+            r"sink 2 \(csv\) writes to .*e, as sink 1 \(jsonl\) does",
+        ),
+        ("type = 'jsonl'\npath = 'edgead-outbox.db'", r"edgead-outbox.db, as \[outbox\] does"),
+        (
+            "type = 'clips'\nfolder = 'c'\n[[sink]]\ntype = 'clips'\nfolder = 'c'",
+            r"sink 2 \(clips\) writes to .*c, as sink 1",
+        ),
         ("type = 'lines'\n[[sink]]\ntype = 'lines'", r"sink 2 \(lines\): there is another one, lines"),
     ],
 )

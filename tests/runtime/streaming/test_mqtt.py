@@ -153,13 +153,14 @@ def test_a_picture_that_is_too_large_for_the_broker_does_not_stand_in_the_way(br
     strict = RealBroker(tmp_path, "max_packet_size 3000")
     strict.start()
     try:
-        sink = Mqtt(strict.address)
+        sink = Mqtt(Broker("127.0.0.1", strict.port, timeout_s=0.4))
         with Delivery([sink], backoff_s=(0.02, 0.05)) as delivery:
             noise = np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)
             noise[0, 0] = 90
             list(stream(FakeDetector(), [noise, *FRAMES], listeners=[delivery]))
             wait_until(lambda: not any(delivery.waiting().values()), timeout_s=20)
             assert delivery.states[sink.name].delivered > 1
+            assert 3 <= delivery.states[sink.name].failures < 6  # and not three of each
     finally:
         strict.stop()
     assert "takes no picture of" in caplog.text

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import sys
 from typing import Any
 
 from edgead_runtime.errors import SinkError
@@ -62,7 +63,7 @@ class Mqtt(Sink):
         self._client: Any = None
         self._open: dict[str, set[str]] = {}
         """Open events by camera."""
-        self._failed_picture = ("", ""), 0
+        self._failed_pictures, self._too_large = 0, sys.maxsize
 
     def open(self) -> None:
         """Connect.
@@ -106,28 +107,27 @@ class Mqtt(Sink):
         self._publish(f"{camera}/alarm", "ON" if open_events else "OFF", retain=True)
 
     def _publish_picture(self, message: StoredMessage) -> None:
-        """The picture of an event, unless the broker took its words three times and the picture never.
+        """The picture of an event, unless one as large was never taken, three times, though words were.
 
         Many brokers allow some hundred kilobytes, and end the connection of who sends more: that picture
         would stand in the way of all that follows.
         """
-        key, failed = self._failed_picture
-        failed = failed if key == (message.key, message.state) else 0
-        if failed >= _ATTEMPTS_AT_A_PICTURE:
-            return
         picture = message.attachments[PICTURE]
+        if len(picture) >= self._too_large:
+            return
         try:
             self._publish(f"{message.camera}/picture", picture, retain=True)
         except SinkError:
-            self._failed_picture = (message.key, message.state), failed + 1
-            if failed + 1 == _ATTEMPTS_AT_A_PICTURE:
+            self._failed_pictures += 1
+            if self._failed_pictures == _ATTEMPTS_AT_A_PICTURE:
+                self._too_large, self._failed_pictures = len(picture), 0
                 log.error(  # noqa: TRY400
-                    "the broker %s takes no picture of %d kB: %s goes without",
+                    "the broker %s takes no picture of %d kB: those as large are left out from now on",
                     self._broker.label,
                     len(picture) // 1000,
-                    message.key,
                 )
             raise
+        self._failed_pictures = 0
 
     def _announce(self, camera: str) -> None:
         known = f"{self._prefix}_{camera}".replace("/", "_")
