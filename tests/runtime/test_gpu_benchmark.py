@@ -170,7 +170,7 @@ def test_an_engine_that_fails_its_gate_is_not_timed(gpu, bundle, tmp_path, monke
     assert "does not compute what its fp16 ONNX file computes" in refused["frame"]
     assert "not built: the engine does not compute" in page
     why = left_out(kept["frames"])
-    assert "no tensorrt engine was built" in why["tensorrt, fp16, frame graph"]
+    assert "does not compute what the ONNX file computes" in why["tensorrt, fp16, frame graph"]
     assert ("tensorrt, fp16, stages", None, 4, None) in times(kept["frames"])
 
 
