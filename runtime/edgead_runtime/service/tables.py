@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from edgead_runtime.manifest import Precision
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.drift import DriftSettings
@@ -108,7 +109,7 @@ class EngineTable(Table, frozen=True):
 
     name: str = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["fp32", "bf16", "int8", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     threads: Count | None = None
     timeout_s: Positive = 60.0
     give_up_after: Annotated[int, Meta(ge=0)] = 100
