@@ -12,6 +12,7 @@ from edgead_runtime.manifest import Precision
 from edgead_runtime.tensorrt.api import FlavourName
 from edgead_runtime.tensorrt.builder import build_plan
 from edgead_runtime.tensorrt.building import check_can_build, make_record
+from edgead_runtime.tensorrt.capability import check_capability
 from edgead_runtime.tensorrt.device import open_device
 from edgead_runtime.tensorrt.engine import TensorRtEngine
 from edgead_runtime.tensorrt.options import BuildOptions
@@ -56,6 +57,7 @@ def build_served_plan(
     most = max(max_batch, 1)
     options = BuildOptions(map_hw=map_hw, batch=(1, max(most // 2, 1), most))
     flavour, trt, here = check_can_build(_FLAVOUR, options)
+    check_capability(precision, options, None if here is None else here.sm)
     plan = build_plan(trt, flavour, data, options)
     if detector is None:
         return plan.data
