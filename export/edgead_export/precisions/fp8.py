@@ -3,9 +3,9 @@
 E4M3 (Micikevicius et al., FP8 Formats for Deep Learning, arXiv:2209.05433) has 4 bits of exponent, 3 of
 mantissa and numbers up to 448. What it costs is a relative error of up to 1/16 of every number, large or
 small: it does not depend on the scale as long as numbers stay between 1/64 and 448. So one scale for a tensor
-is enough, weights included, with room above for other pictures; smoothing, which int8 needs, changes
-nothing; and scales are powers of two, so that they are exact in float16 and multiplying with them rounds
-nothing.
+is enough, weights included, with room above for other pictures, and smoothing, which int8 needs, changes
+nothing; what does is :mod:`edgead_export.precisions.centering`. Scales are powers of two, so that they are
+exact in float16 and multiplying with them rounds nothing.
 """
 
 from __future__ import annotations
@@ -45,12 +45,11 @@ def quantize_linears_to_fp8(
     return insert_pairs(model, activations, _Fp8(), keep)
 
 
-def fp8_scale(largest: float) -> np.float32:
+def fp8_scale(largest: float) -> float:
     """The smallest power of two for which ``largest`` comes to at most 448."""
     if not 0 < largest < math.inf:
-        return np.float32(_LEAST_SCALE)
-    exponent = math.ceil(math.log2(largest / LARGEST))
-    return np.float32(max(2.0**exponent, _LEAST_SCALE))
+        return _LEAST_SCALE
+    return max(math.ldexp(1.0, math.ceil(math.log2(largest / LARGEST))), _LEAST_SCALE)
 
 
 class _Fp8:
@@ -65,4 +64,4 @@ class _Fp8:
 
 
 def _scale(largest: float) -> Scale:
-    return Scale(np.array(fp8_scale(largest)), np.zeros((), ml_dtypes.float8_e4m3fn))
+    return Scale(np.array(fp8_scale(largest), np.float32), np.zeros((), ml_dtypes.float8_e4m3fn))

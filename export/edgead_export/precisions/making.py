@@ -52,7 +52,7 @@ def int8_attempts(
 
     def quantized(keep: Collection[str]) -> onnx.ModelProto:
         made = quantize_linears(smoothed, activations, keep=keep, symmetric=symmetric)
-        return _rest_in_half(made, too_large) if symmetric else made
+        return rest_in_half(made, too_large) if symmetric else made
 
     yield from _attempts(smoothed, inputs, quantized, "int8")
 
@@ -71,7 +71,7 @@ def fp8_attempts(model: onnx.ModelProto, inputs: Sequence[dict[str, Array]]) -> 
     too_large = too_large_for_half(centered, inputs)
 
     def quantized(keep: Collection[str]) -> onnx.ModelProto:
-        return _rest_in_half(quantize_linears_to_fp8(centered, activations, keep=keep), too_large)
+        return rest_in_half(quantize_linears_to_fp8(centered, activations, keep=keep), too_large)
 
     yield from _attempts(centered, inputs, quantized, "fp8")
 
@@ -117,7 +117,7 @@ def _observed(model: onnx.ModelProto, inputs: Sequence[dict[str, Array]]) -> dic
     return observe(model, [linear.source for linear in find_linears(model)], inputs)
 
 
-def _rest_in_half(model: onnx.ModelProto, too_large: Collection[str]) -> onnx.ModelProto:
+def rest_in_half(model: onnx.ModelProto, too_large: Collection[str]) -> onnx.ModelProto:
     """The rest in float16; changes what opset the graph declares."""
     (declared,) = [entry for entry in model.opset_import if entry.domain == ""]
     declared.version = max(declared.version, _OPSET_OF_HALF_SCALES)
