@@ -276,7 +276,7 @@ def offer_all(precisions: Sequence[Precision], offering: Offering, *, stage: Say
                 note(_refusal(report, offer))
         if offer.passed and offer.kept:
             why = "does not pass else" if precision in QUANTIZED else "would overflow else"
-            rest = "fp16" if precision == "fp8" else "fp32"
+            rest = "fp16" if precision == "fp8" or offer.symmetric else "fp32"
             note(f"Left in {rest} in the {precision} file, which {why}: {', '.join(offer.kept)}.")
     return found
 
