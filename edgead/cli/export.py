@@ -75,8 +75,8 @@ def export(
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            help="fp32 (always there), int8, fp16 (for GPUs) and bf16; repeat it or separate by commas. What "
-            "does not inspect as fp32 does is left out.",
+            help="fp32 (always there), int8, bf16, and for GPUs fp16 and fp8; repeat it or separate by "
+            "commas. What does not inspect as fp32 does is left out.",
             show_default="fp32",
         ),
     ] = None,
@@ -84,7 +84,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Good pictures of the part: int8 is calibrated and every precision judged on them.",
+            help="Good pictures of the part: int8 and fp8 are calibrated and every precision judged on them.",
             show_default="the parity pictures",
         ),
     ] = None,
@@ -113,10 +113,18 @@ def export(
     engine: Annotated[
         BuildFor | None,
         typer.Option(
-            help="Also build an engine: tensorrt for the GPU that is here, tensorrt-rtx for those of --sm.",
+            help="Write int8 and bf16 as TensorRT takes them, and build engines: tensorrt for the GPU that "
+            "is here, tensorrt-rtx for those of --sm.",
             show_default="none",
         ),
     ] = None,
+    no_build: Annotated[
+        bool,
+        typer.Option(
+            "--no-build",
+            help="With --engine: write the files alone. `edgead-runtime build` then builds where the GPU is.",
+        ),
+    ] = False,
     sm: Annotated[
         list[int] | None,
         typer.Option(help="GPUs to build for with tensorrt-rtx, by compute capability: 86 89 120."),
@@ -189,7 +197,7 @@ def export(
         spec.check_layers(blocks)
     if calibrate is not None or labelled is not None:
         check_judged(precisions)
-    build = None if engine is None else check_engine(engine, sm or [])
+    build = check_engine(engine, sm or [], precisions, no_build=no_build)
     truth = None if labelled is None else read_labelled(labelled)
     terminal.step("loading torch")
     from edgead_export.export import ExportOptions, export_encoder
@@ -208,7 +216,7 @@ def export(
             dynamic_batch=dynamic_batch,
             fuse=fuse,
             precisions=precisions,
-            symmetric_int8=build is not None,
+            for_tensorrt=engine is not None,
             calibration_images=calibrate,
             labelled=truth,
             parity_images=parity_images,

@@ -21,13 +21,36 @@ class BuildFor(str, Enum):
     TENSORRT_RTX = "tensorrt-rtx"
 
 
-def check_engine(engine: BuildFor, sm: list[int]) -> tuple[FlavourName, BuildOptions]:
-    """What to build; refused at once where it cannot be."""
+def check_engine(
+    engine: BuildFor | None, sm: list[int], precisions: tuple[Precision, ...], *, no_build: bool
+) -> tuple[FlavourName, BuildOptions] | None:
+    """What to build, ``None`` for nothing; refused at once where it cannot be.
+
+    Args:
+        engine: Which files are wanted, and what to build.
+        sm: Compute capabilities of other GPUs to build for.
+        precisions: What engines are built in.
+        no_build: The files alone are wanted.
+
+    Raises:
+        EdgeadError: The options contradict each other, or the engine cannot be built here.
+    """
+    from edgead_runtime.errors import EdgeadError
     from edgead_runtime.tensorrt.building import check_can_build
+    from edgead_runtime.tensorrt.capability import check_capability
     from edgead_runtime.tensorrt.options import BuildOptions
 
+    if no_build and (engine is None or sm):
+        raise EdgeadError(
+            "--no-build writes the files for an engine, and builds for no GPU",
+            "Name the engine with --engine, and leave out --sm.",
+        )
+    if engine is None or no_build:
+        return None
     options = BuildOptions(sm=tuple(sm))
-    check_can_build(engine.value, options)
+    _, _, here = check_can_build(engine.value, options)
+    for precision in precisions:
+        check_capability(precision, options, None if here is None else here.sm)
     return engine.value, options
 
 

@@ -35,13 +35,14 @@ class EnginePrecision(str, Enum):
     BF16 = "bf16"
     INT8 = "int8"
     FP16 = "fp16"
+    FP8 = "fp8"
 
 
 Precision = Annotated[
     EnginePrecision,
     typer.Option(
-        help="bf16: faster where the processor has it. int8 and fp16 (for GPUs): where the encoder was "
-        "exported with them. Scores change a little."
+        help="bf16: faster where the processor has it. int8, and for GPUs fp16 and fp8: where the encoder "
+        "was exported with them. Scores change a little."
     ),
 ]
 Threads = Annotated[

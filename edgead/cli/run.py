@@ -60,7 +60,9 @@ def run_command(
         ),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or openvino.")] = None,
-    precision: Annotated[EnginePrecision | None, typer.Option(help="fp32 or bf16.")] = None,
+    precision: Annotated[
+        EnginePrecision | None, typer.Option(help="As in `edgead detect`.", show_default="fp32")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log lines as JSON, on stderr.")] = False,
     print_config: Annotated[

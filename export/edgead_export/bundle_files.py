@@ -79,7 +79,7 @@ class BundleFiles:
             if not fuse:
                 return
             try:
-                require_same_frame(self.add_frame(offer.precision, offer.model, offer.data))
+                require_same_frame(self.add_frame(offer.precision, offer.model, offer.data, offer.stand_in))
             except (ParityError, BundleError) as error:
                 left_out = self._frames.pop()
                 del self._contents[left_out.path]
@@ -88,9 +88,22 @@ class BundleFiles:
                     f"{left_out.path} is not written."
                 )
 
-    def add_frame(self, precision: Precision, model: onnx.ModelProto, encoder: bytes) -> FrameParity:
-        """Make and add the frame graph of an encoder; returns how it compares with the stages."""
-        data = finish(fuse(model, self._draft), {**self._metadata, "edgead.graph": "frame"})
+    def add_frame(
+        self,
+        precision: Precision,
+        model: onnx.ModelProto,
+        encoder: bytes,
+        stand_in: onnx.ModelProto | None = None,
+    ) -> FrameParity:
+        """Make and add the frame graph of an encoder; returns how it compares with the stages.
+
+        Args:
+            precision: Of the encoder.
+            model: Its graph.
+            encoder: Its file.
+            stand_in: What is compared in its place, where nothing here can run it.
+        """
+        data = self._frame_of(model)
         path = onnx_name("frame", precision)
         self._contents[path] = data
         self._frames.append(
@@ -103,7 +116,12 @@ class BundleFiles:
                 block_rows=block_rows_for(math.prod(self._draft.grid)),
             )
         )
+        if stand_in is not None:
+            data, encoder = self._frame_of(stand_in), finish(stand_in, self._metadata)
         return compare_frame(data, encoder, self._draft, self._pictures, precision)
+
+    def _frame_of(self, model: onnx.ModelProto) -> bytes:
+        return finish(fuse(model, self._draft), {**self._metadata, "edgead.graph": "frame"})
 
     def write(self, folder: Path) -> EncoderManifest:
         """Write the ONNX files; returns the whole manifest."""

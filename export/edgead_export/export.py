@@ -35,7 +35,7 @@ from edgead_export.encoder_module import ATTENTION_OUTPUT, PatchEncoder, feature
 from edgead_export.parity import ParityReport, compare, parity_pictures
 from edgead_export.parity_picture import draw_parity
 from edgead_export.precisions.names import check_precisions
-from edgead_export.precisions.offering import GatePictures, Offer, Offering, offer_all
+from edgead_export.precisions.offering import QUANTIZED, GatePictures, Offer, Offering, offer_all
 from edgead_export.resolution import Resolution, parse_resolution
 from edgead_export.tracing import (
     DEFAULT_OPSET,
@@ -68,9 +68,9 @@ class ExportOptions:
     weights: str = "auto"
     """``auto``, ``hub``, ``standin`` or a file."""
     precisions: tuple[str, ...] = ("fp32",)
-    """What to offer. The fp32 file is always there; bf16 is judged and has no file."""
-    symmetric_int8: bool = False
-    """Make the int8 file for TensorRT, which takes signed activations around 0 and no others."""
+    """What to offer. The fp32 file is always there; bf16 is judged and has no file but for TensorRT."""
+    for_tensorrt: bool = False
+    """Make files as TensorRT takes them: int8 with signed activations around 0, and bf16 as a file."""
     calibration_images: Path | None = None
     """Good pictures of the part, which int8 is calibrated on and every precision judged on."""
     labelled: LabelledPictures | None = None
@@ -196,7 +196,7 @@ def build_bundle(
             draft,
             lambda made: finish(made, metadata),
             gate_pictures,
-            symmetric_int8=options.symmetric_int8,
+            for_tensorrt=options.for_tensorrt,
         )
         offers = offer_all(others, offering, stage=stage, note=note)
         report = replace(report, gates=tuple(gate for offer in offers for gate in offer.reports))
@@ -220,8 +220,12 @@ def _gate_pictures(
     if options.calibration_images is not None:
         pictures = parity_pictures(options.calibration_images)
         return GatePictures.of(pictures, one_part=True, labelled=options.labelled)
-    if "int8" in precisions:
-        note("int8 is calibrated on the parity pictures; good pictures of your own (--calibrate) fit better.")
+    for name in precisions:
+        if name in QUANTIZED:
+            note(
+                f"{name} is calibrated on the parity pictures; good pictures of your own (--calibrate) fit "
+                "better."
+            )
     return GatePictures.of(bundled, one_part=False, labelled=options.labelled)
 
 

@@ -69,7 +69,7 @@ def compare_frame(
         pictures: At least two; each is compared with all the others.
         precision: Of both files.
     """
-    options = EngineOptions(precision="int8" if precision == "int8" else "fp32")
+    options = EngineOptions(precision=precision if precision in ("int8", "fp8") else "fp32")
     preprocess = Preprocessor(manifest.input, manifest.preprocess, manifest.patch_size)
     feature = fused_feature(manifest)
     with create_engine(encoder_file, "onnxruntime", options) as engine:

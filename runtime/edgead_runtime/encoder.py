@@ -105,8 +105,9 @@ class Encoder:
             device: ``cpu`` or ``cuda``; never replaced silently. ``None`` is the engine's own, and ``cpu``
                 where it has several.
             threads: Threads of the engine; ``None`` leaves the choice to it.
-            precision: ``int8`` and ``fp16`` are files of the bundle, where it has them; ``bf16`` is the fp32
-                file in bfloat16, where the processor has it. Each changes the numbers.
+            precision: ``int8``, ``fp16`` and ``fp8`` are files of the bundle, where it has them; ``bf16`` is
+                the fp32 file in bfloat16, where the processor has it, and for TensorRT a file. Each changes
+                the numbers.
             fused: Use the bundle's frame graph where it has one.
             rebuild: Build a TensorRT engine that is missing, or was built for another GPU, version or
                 weights; it takes minutes and is logged. The environment variable ``EDGEAD_REBUILD=1`` says
@@ -157,7 +158,9 @@ class Encoder:
     @property
     def engine_name(self) -> str:
         """What really runs, e.g. ``onnxruntime/cpu`` or ``openvino/cpu/int8+bf16``."""
-        return self._engine.name + ("/fp16" if self.precision == "fp16" else "")
+        name = self._engine.name
+        # That a file is in float16, TensorRT says itself; to the others it is any graph.
+        return name + ("/fp16" if self.precision == "fp16" and not name.endswith("/fp16") else "")
 
     def feature_outputs(self, layers: Layers = "deepest") -> tuple[FeatureOutput, ...]:
         """The outputs that have the features of ``layers``.

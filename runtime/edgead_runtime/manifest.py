@@ -8,7 +8,7 @@ missing or mistyped field is an error that names the field and not a surprise te
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -28,7 +28,8 @@ _Positive = Annotated[int, msgspec.Meta(gt=0)]
 _PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 Fit = Literal["crop", "stretch"]
 Interpolation = Literal["bicubic-antialias", "area"]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,8 +88,9 @@ class EncoderFile(_Record, frozen=True, kw_only=True):
     judged: dict[str, bool] = {}
     """Whether it passed the gate (:mod:`edgead_runtime.agreement`), by the ways it was run in.
 
-    ``onnxruntime``, or ``openvino+bf16`` where what the file has in float32 was computed in bfloat16. A way
-    that is not here was not tried."""
+    ``onnxruntime``, or ``openvino+bf16`` where what the file has in float32 was computed in bfloat16;
+    ``emulated`` for a bf16 file, by a float32 graph that rounds as it does. A way that is not here was not
+    tried."""
     symmetric: bool = False
     """Of int8: activations are signed around 0, as TensorRT takes them. Else unsigned, as processors like."""
 
@@ -178,9 +180,11 @@ class EncoderManifest(_Record, frozen=True, kw_only=True):
             if entry.precision == precision:
                 return entry
         have = ", ".join(entry.precision for entry in self.files)
+        # Without --engine bf16 is the fp32 file, computed so by OpenVINO.
+        engine = " --engine tensorrt (or tensorrt-rtx)" if precision == "bf16" else ""
         raise PrecisionMissingError(
             f"the encoder bundle has no {precision} file (it has: {have})",
-            f"Export it again with --precision {precision}.",
+            f"Export it again with --precision {precision}{engine}.",
         )
 
     def fingerprint(self) -> str:
@@ -461,10 +465,38 @@ def decode_manifest(data: bytes, manifest_type: type[_M], where: str) -> _M:
             f"{where} has schema version {head.schema_version}; this edgead reads up to {newest}",
             "Upgrade edgead-runtime, or write the bundle again with this version.",
         )
+    _check_precisions(data, where)
     try:
         return msgspec.json.decode(_with_frames(data), type=manifest_type)
     except UNREADABLE as error:
         raise BundleError(f"{where} is damaged ({error})", "Write the bundle again.") from error
+
+
+class _FilesOfAnyPrecision(msgspec.Struct):
+    """The precisions that a manifest names, whatever they are."""
+
+    files: list[dict[str, Any]] = []
+    frames: list[dict[str, Any]] = []
+
+
+def _check_precisions(data: bytes, where: str) -> None:
+    """Say of a file in a precision that a later edgead made what it is; all else is for the decoder.
+
+    Raises:
+        SchemaVersionError: There is one.
+    """
+    try:
+        found = msgspec.json.decode(data, type=_FilesOfAnyPrecision)
+    except UNREADABLE:
+        return
+    for entry in (*found.files, *found.frames):
+        name = entry.get("precision")
+        if isinstance(name, str) and name not in PRECISIONS:
+            raise SchemaVersionError(
+                f"{where} has a file in {name[:20]}, which this edgead does not know "
+                f"(it knows {', '.join(PRECISIONS)})",
+                "Upgrade edgead-runtime, or export the encoder again with this version.",
+            )
 
 
 def _with_frames(data: bytes) -> bytes:

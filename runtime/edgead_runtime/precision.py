@@ -10,7 +10,9 @@ from edgead_runtime.errors import EngineUnavailableError
 from edgead_runtime.manifest import EncoderFile, EncoderManifest, Precision
 
 _IN_BF16 = "openvino"
-"""The one engine that can."""
+"""The one engine that computes an fp32 file in bfloat16."""
+_AS_THE_FILE_SAYS = ("tensorrt", "tensorrt-rtx")
+"""Engines that compute in what the file is in, and so need one in bfloat16."""
 _PORTABLE = "onnxruntime"
 """A file is not written unless it passed in this one."""
 
@@ -31,8 +33,9 @@ class ExecutionPlan:
 def plan_execution(manifest: EncoderManifest, precision: Precision, engine: str = "auto") -> ExecutionPlan:
     """How to run a bundle in a precision.
 
-    ``int8`` and ``fp16`` are files of their own. ``bf16`` is the fp32 file, computed so. The int8 file's
-    float32 part is computed in bfloat16 where that combination passed the gate and the processor has it.
+    ``int8``, ``fp8`` and ``fp16`` are files of their own. ``bf16`` is the fp32 file, computed so, and for
+    TensorRT a file. The int8 file's float32 part is computed in bfloat16 where that combination passed the
+    gate and the processor has it.
 
     ``auto`` runs a file of its own only in engines in which it passed. One in which nobody judged it can be
     had by its name, with a remark.
@@ -44,16 +47,18 @@ def plan_execution(manifest: EncoderManifest, precision: Precision, engine: str 
 
     Raises:
         BundleError: The bundle has no such file.
-        EngineUnavailableError: The precision did not pass the gate in this engine.
+        EngineUnavailableError: The engine has not this precision, or it did not pass the gate there.
     """
-    file = manifest.file("fp32" if precision == "bf16" else precision)
+    _check_has(engine, precision)
+    named = pinned_or(engine)
+    computed_so = precision == "bf16" and named not in _AS_THE_FILE_SAYS
+    file = manifest.file("fp32" if computed_so else precision)
     if precision == "fp32":
         return ExecutionPlan(file, "fp32", rest_in_bf16=False, without=())
     in_bf16 = _IN_BF16 + BF16
-    named = pinned_or(engine)
     judged = {_PORTABLE: True, **file.judged}
     unjudged: set[str] = set()
-    if precision == "bf16":
+    if computed_so:
         failed = {_IN_BF16} if file.judged.get(in_bf16) is False else set()
     else:
         failed = {way for way, passed in file.judged.items() if not passed}
@@ -65,11 +70,29 @@ def plan_execution(manifest: EncoderManifest, precision: Precision, engine: str 
         )
     return ExecutionPlan(
         file=file,
-        engine_precision="fp32" if precision == "fp16" else precision,
+        # Of a file in float16 or bfloat16 the engine need not know.
+        engine_precision="fp32" if precision == "fp16" or file.precision == "bf16" else precision,
         rest_in_bf16=precision == "int8" and file.judged.get(in_bf16, False),
         without=tuple(sorted(failed | unjudged if named == "auto" else failed)),
         remarks=(_not_judged(precision, named),) if named in unjudged else (),
     )
+
+
+def _check_has(engine: str, precision: Precision) -> None:
+    """Refuse what an engine has not, with what to take instead; what ``auto`` can do is seen later."""
+    spec = ENGINES.get(engine.removesuffix(BF16))
+    if spec is None:
+        return
+    if precision == "fp8" and precision not in spec.precisions:
+        raise EngineUnavailableError(
+            f"{spec.name} does not compute in fp8, which is for GPUs",
+            "Take --engine tensorrt on a GPU that has it (compute capability 8.9 or newer), or int8 or bf16.",
+        )
+    if precision == "bf16" and precision not in spec.precisions and spec.name not in _AS_THE_FILE_SAYS:
+        raise EngineUnavailableError(
+            f"{spec.name} does not compute in bf16",
+            "Take --engine openvino on a processor, tensorrt on a GPU, or another precision.",
+        )
 
 
 def _not_judged(precision: Precision, engine: str) -> str:

@@ -403,4 +403,8 @@ def test_engines_that_cannot_be_built_are_refused_before_anything_is_exported(ed
     out = ("--out", tmp_path / "encoder")
     edgead("export", "--engine", "tensorrt-rtx", *out).assert_refused("has to be told for which GPUs", "--sm")
     edgead("export", "--engine", "tensorrt", "--sm", 86, 89, *out).assert_refused("Leave out --sm")
+    fp8 = ("--engine", "tensorrt-rtx", "--precision", "fp8", "--sm", 80, 89)
+    edgead("export", *fp8, *out).assert_refused("8.0 have no fp8", "int8", "--sm 89 alone")
+    edgead("export", "--no-build", *out).assert_refused("--engine")
+    edgead("export", "--no-build", "--engine", "tensorrt", "--sm", 86, *out).assert_refused("leave out --sm")
     assert not (tmp_path / "encoder").exists()

@@ -112,6 +112,33 @@ def test_a_precision_that_is_not_there_is_refused(edgead, encoder, detector, pic
     edgead("bench", detector, "--precision", "fp16", "--quiet").assert_refused("no fp16 file")
 
 
+def test_fp8_and_bf16_name_the_engine_that_has_them(edgead, encoder):
+    verify = ("verify", encoder, "--quiet", "--precision")
+    edgead(*verify, "fp8", "--engine", "openvino").assert_refused(
+        "openvino does not compute in fp8", "--engine tensorrt", "int8"
+    )
+    edgead(*verify, "fp8").assert_refused("no fp8 file")
+    edgead(*verify, "bf16", "--engine", "onnxruntime").assert_refused(
+        "onnxruntime does not compute in bf16", "openvino"
+    )
+
+
+@pytest.mark.slow
+def test_files_for_a_gpu_that_is_elsewhere(edgead, tmp_path):
+    """Without a GPU, and nothing is built."""
+    out = tmp_path / "encoder"
+    ran = edgead(
+        *("export", "--weights", "standin", "--res", "112", "--precision", "bf16"),
+        *("--engine", "tensorrt", "--no-build", "--out", out, "--json", "--quiet"),
+    )
+    assert ran.code == 0, ran.err
+    (gate,) = ran.summary["parity"]["gates"]
+    assert gate["engine"] == "onnxruntime/cpu/bf16 emulated"
+    assert ran.summary["engines"] == []
+    assert (out / "encoder.bf16.onnx").exists() == gate["passed"]
+    assert not (out / "engines").exists()
+
+
 def test_export_refuses_what_makes_no_sense(edgead, tmp_path, labelled):
     target = ("--out", tmp_path / "encoder", "--quiet")
     edgead("export", *target, "--precision", "int3").assert_refused("int3", "int8")

@@ -16,7 +16,7 @@ from edgead_export.precisions import making, offering
 from edgead_export.precisions.half import LARGEST_SEEN, halved_tensors, to_half, wide_nodes
 from edgead_export.precisions.int8 import activation_scale, quantize_linears, weight_scales
 from edgead_export.precisions.linears import Constants, find_linears
-from edgead_export.precisions.making import Int8Attempt, int8_attempts
+from edgead_export.precisions.making import Attempt, int8_attempts
 from edgead_export.precisions.offering import GatePictures
 from edgead_export.precisions.smoothing import smooth
 from edgead_export.precisions.statistics import Activations, largest, observe
@@ -410,7 +410,7 @@ def _with_quantized_outputs(model, activations, *, keep=(), symmetric=False):
 
 def test_int8_for_tensorrt_is_a_file_of_its_own_kind(tiny_export, monkeypatch):
     _loosely(monkeypatch)
-    options = tiny_export(resolution="56x84", precisions=("int8",), fuse=True, symmetric_int8=True)
+    options = tiny_export(resolution="56x84", precisions=("int8",), fuse=True, for_tensorrt=True)
     outcome = export_encoder(options)
     entry = outcome.manifest.file("int8")
     assert entry.symmetric
@@ -451,9 +451,9 @@ def test_int8_goes_on_until_it_passes(tiny_export, monkeypatch):
         assert not symmetric
         broken = _with_quantized_outputs(model, observe(model, sources(model), inputs))
         bad.append(1)
-        yield Int8Attempt(broken, ())
+        yield Attempt(broken, ())
         good.append(1)
-        yield Int8Attempt(model, ("blocks.0.mlp.fc2",))
+        yield Attempt(model, ("blocks.0.mlp.fc2",))
         pytest.fail("it went on after one that passed")
 
     monkeypatch.setattr(offering, "int8_attempts", attempts)

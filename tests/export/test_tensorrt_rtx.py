@@ -7,15 +7,14 @@ the nearest) takes the same graph.
 
 from dataclasses import replace
 
-import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from edgead_export.backbones import BACKBONES
 from edgead_export.export import ExportOptions, build_bundle
 from edgead_export.fusing import fuse
-from edgead_export.precisions.half import to_half
-from edgead_export.precisions.making import int8_attempts
+from edgead_export.precisions.half import BFLOAT16, to_half
+from edgead_export.precisions.making import fp8_attempts, int8_attempts
 from edgead_export.resolution import Resolution
 from edgead_export.triton.baking import FrameConstants, bake
 from edgead_runtime import EncoderBundle
@@ -24,10 +23,10 @@ from edgead_runtime.index.in_engine import search_graph
 from edgead_runtime.tensorrt.api import FLAVOURS
 from edgead_runtime.tensorrt.builder import build_plan
 from edgead_runtime.tensorrt.building import build_engine
-from edgead_runtime.tensorrt.layers import activation_bytes, fused_attentions, layer_names
+from edgead_runtime.tensorrt.layers import activation_bytes, fused_attentions, layer_names, product_types
 from edgead_runtime.tensorrt.options import BuildOptions
 from edgead_runtime.tensorrt.record import decode_record
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from PIL import Image
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
@@ -36,41 +35,26 @@ FLAVOUR = FLAVOURS["tensorrt-rtx"]
 TARGETS = (80, 86, 89, 120)
 
 
-def half(model):
-    """As the exporter makes it."""
-    return to_half(model)
+HAVE_FP8 = (89, 120)
 
 
-def brain(model):
-    """bf16 in the place of fp16. The export offers no such file: ONNX Runtime could not judge it on a CPU."""
-    made = half(model)
-    for node in made.graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.i == TensorProto.FLOAT16:
-                attribute.i = TensorProto.BFLOAT16
-    for constant in made.graph.initializer:
-        if constant.data_type == TensorProto.FLOAT16:
-            values = numpy_helper.to_array(constant).astype(ml_dtypes.bfloat16)
-            raw = helper.make_tensor(
-                constant.name, TensorProto.BFLOAT16, values.shape, values.tobytes(), raw=True
-            )
-            constant.CopyFrom(raw)
-    return made
-
-
-def eight_bits(model):
-    """int8 as the export writes it for TensorRT."""
+def noise(model):
     (image,) = model.graph.input
     random = np.random.default_rng(0)
     shape = [size.dim_value or 1 for size in image.type.tensor_type.shape.dim]
-    inputs = [{image.name: random.standard_normal(shape, dtype=np.float32)}]
-    return next(int8_attempts(model, inputs, symmetric=True)).model
+    return [{image.name: random.standard_normal(shape, dtype=np.float32)}]
 
 
-PRECISIONS = {"fp32": lambda model: model, "fp16": half, "bf16": brain, "int8": eight_bits}
-"""A later precision is one more entry: what makes its encoder from the fp32 one."""
-FUSED = ("fp16", "bf16", "int8")
-"""Attention becomes one kernel. Of int8 files for TensorRT it is the rest in fp16 that does."""
+PRECISIONS = {
+    "fp32": lambda model: model,
+    "fp16": to_half,
+    "bf16": lambda model: to_half(model, kind=BFLOAT16),
+    "int8": lambda model: next(int8_attempts(model, noise(model), symmetric=True)).model,
+    "fp8": lambda model: next(fp8_attempts(model, noise(model))).model,
+}
+"""As the export makes them for TensorRT. A later precision is one more entry."""
+FUSED = ("fp16", "bf16", "int8", "fp8")
+"""Attention becomes one kernel. Of int8 and fp8 files for TensorRT it is the rest in fp16 that does."""
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +67,9 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def build(model, **options):
-    return build_plan(trt, FLAVOUR, model, BuildOptions(sm=TARGETS, **options), detailed=True)
+def build(model, precision="fp32", **options):
+    targets = HAVE_FP8 if precision == "fp8" else TARGETS
+    return build_plan(trt, FLAVOUR, model, BuildOptions(sm=targets, **options), detailed=True)
 
 
 def export(folder, spec, weights, patches, **options):
@@ -132,12 +117,27 @@ def test_every_backbone_is_built(name, random_weights, pictures, tmp_path):
     )
     for precision in PRECISIONS:
         for graph, model in graphs_of(bundle, precision):
-            plan = build(model)
+            plan = build(model, precision)
             assert plan.messages.errors == []
             assert not any("loop" in layer.lower() for layer in layer_names(plan.messages))
             # Of the last block the attention itself is asked for, so it cannot stay inside a kernel.
             fused = spec.depth - 1 if precision in FUSED else 0
             assert fused_attentions(plan.messages) == fused, (precision, graph)
+
+
+def test_fp8_where_a_gpu_has_none(tiny, random_weights, pictures, tmp_path):
+    """It is said before TensorRT would say it, in other words."""
+    spec = tiny("dinov2_s")
+    bundle = export(tmp_path / "encoder", spec, random_weights(spec), 4, parity_images=pictures)
+    model = PRECISIONS["fp8"](onnx.load_from_string(bundle.read_model())).SerializeToString()
+    with pytest.raises(EngineBuildError, match="HW-specific datatypes: fp8"):
+        build(model, precision="as the others")
+    kinds = product_types(build(model, precision="fp8").messages)
+    assert kinds.count("FP8") >= 4 * spec.depth, kinds
+    with pytest.raises(EngineBuildError, match=r"8\.0, 8\.6 have no fp8, which begins at 8\.9") as caught:
+        build_engine(bundle.root, "tensorrt-rtx", BuildOptions(sm=TARGETS), precision="fp8")
+    assert "int8" in caught.value.remedy
+    assert "--sm 89 120 alone" in caught.value.remedy
 
 
 @pytest.mark.slow
@@ -152,19 +152,23 @@ def test_an_open_batch(random_weights, pictures, tmp_path):
 
 @pytest.mark.slow
 def test_dinov2_s_as_it_is_used(random_weights, pictures, tmp_path):
-    """All twelve blocks. In fp16 each attention becomes one kernel, and takes much less memory."""
+    """All twelve blocks. In 16 bits each attention becomes one kernel, and takes much less memory."""
     spec = BACKBONES["dinov2_s"]
     weights = random_weights(spec)
     weights = replace(weights, state={name: 0.1 * value for name, value in weights.state.items()})
     bundle = export(tmp_path / "encoder", spec, weights, 24, parity_images=pictures)
     memory = {}
-    for precision in ("fp32", "fp16"):  # the others are built at a small size above
+    for precision in ("fp32", "fp16", "fp8"):  # the others are built at a small size above
         for graph, model in graphs_of(bundle, precision):
-            plan = build(model)
-            assert fused_attentions(plan.messages) == (spec.depth if precision in FUSED else 0), graph
+            plan = build(model, precision)
+            fused = spec.depth if precision in FUSED else 0
+            assert fused_attentions(plan.messages) == fused, (precision, graph)
             memory[precision, graph] = activation_bytes(plan.messages)
+            if precision == "fp8":  # six linear layers a block, none of them left in float16
+                assert product_types(plan.messages).count("FP8") == 6 * spec.depth
     assert memory["fp16", "encoder"] < 0.5 * memory["fp32", "encoder"]
     assert memory["fp16", "frame"] < memory["fp32", "frame"]
+    assert memory["fp8", "frame"] < memory["fp32", "frame"]
 
 
 def test_int8_for_processors_is_not_for_tensorrt(tiny, random_weights, pictures, tmp_path):

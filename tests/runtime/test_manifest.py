@@ -139,6 +139,15 @@ def test_a_precision_that_is_not_there(manifest):
     assert "--precision int8" in caught.value.remedy
 
 
+def test_a_precision_of_the_future_is_named(plain):
+    plain["files"].append({**plain["files"][0], "precision": "fp2"})
+    with pytest.raises(
+        SchemaVersionError, match="has a file in fp2, which this edgead does not know"
+    ) as caught:
+        _decode(plain)
+    assert "Upgrade edgead-runtime" in caught.value.remedy
+
+
 # The fingerprint
 
 

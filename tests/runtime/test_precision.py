@@ -114,6 +114,36 @@ def test_auto_takes_no_engine_in_which_nobody_judged_it(int8_bundle, precision, 
     assert plan_execution(changed, "bf16").without == ()
 
 
+def test_bf16_is_a_file_for_tensorrt_and_a_way_to_run_for_others(int8_bundle):
+    manifest = EncoderBundle.open(int8_bundle).manifest
+    with pytest.raises(BundleError, match="no bf16 file") as caught:
+        plan_execution(manifest, "bf16", "tensorrt")
+    assert "--engine tensorrt" in caught.value.remedy
+    file = msgspec.structs.replace(manifest.files[1], precision="bf16", judged={"emulated": True})
+    both = msgspec.structs.replace(manifest, files=[*manifest.files, file])
+    plan = plan_execution(both, "bf16", "tensorrt-rtx")
+    assert (plan.file.precision, plan.engine_precision) == ("bf16", "fp32")
+    assert "Nobody has judged the bf16 file in tensorrt-rtx" in plan.remarks[0]
+    for engine in ("auto", "openvino"):
+        assert plan_execution(both, "bf16", engine).file.precision == "fp32"
+    with pytest.raises(EngineUnavailableError, match="onnxruntime does not compute in bf16") as caught:
+        plan_execution(both, "bf16", "onnxruntime")
+    assert "openvino" in caught.value.remedy
+
+
+def test_fp8_is_for_gpus(int8_bundle):
+    manifest = EncoderBundle.open(int8_bundle).manifest
+    file = msgspec.structs.replace(manifest.files[1], precision="fp8", judged={"onnxruntime": True})
+    changed = msgspec.structs.replace(manifest, files=[manifest.files[0], file])
+    for engine in ("openvino", "openvino+bf16"):
+        with pytest.raises(EngineUnavailableError, match="openvino does not compute in fp8") as caught:
+            plan_execution(changed, "fp8", engine)
+        assert "--engine tensorrt" in caught.value.remedy
+        assert "int8" in caught.value.remedy
+    assert plan_execution(changed, "fp8", "onnxruntime").engine_precision == "fp8"
+    assert "Nobody has judged" in plan_execution(changed, "fp8", "tensorrt").remarks[0]
+
+
 def test_what_runs_unjudged_says_so(two_layer_bundle, part, tmp_path, unpinned_engine):
     bundle = with_int8(two_layer_bundle, tmp_path / "b", onnxruntime=True)
     with Encoder.load(bundle, precision="int8", threads=1) as encoder:

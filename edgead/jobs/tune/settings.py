@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
 
 from edgead_runtime import Detector, Encoder, EncoderBundle, Picture
 from edgead_runtime.engines import ENGINES, PINNED, EngineOptions, EnginePrecision
@@ -19,6 +18,9 @@ from edgead_runtime.pipeline import Pipeline
 from edgead_runtime.siblings import check_sibling, enroll_like
 
 from edgead.wording import count_of
+
+_PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "bf16", "int8")
+"""What a processor can be faster in; fp16 and fp8 are for GPUs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +134,7 @@ def load_settings(
     """
     asked: list[tuple[str, EnginePrecision]] = [
         (name, precision)
-        for precision in get_args(EnginePrecision)
+        for precision in _PRECISIONS
         for name in engines
         if ENGINES[name].fits(EngineOptions(precision=precision))
     ]

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+_OWN_TYPES = {
+    np.dtype(ml_dtypes.bfloat16): TensorProto.BFLOAT16,
+    np.dtype(ml_dtypes.float8_e4m3fn): TensorProto.FLOAT8E4M3FN,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +54,21 @@ class Constants:
 
     def write(self, name: str, values: NDArray[np.generic]) -> str:
         """Replace a constant or add one; returns its name."""
-        tensor = numpy_helper.from_array(np.asarray(values, order="C"), name)
+        tensor = _tensor(np.asarray(values, order="C"), name)
         if name in self._by_name:
             self._by_name[name].CopyFrom(tensor)
         else:
             self._by_name[name] = self._graph.initializer.add()
             self._by_name[name].CopyFrom(tensor)
         return name
+
+
+def _tensor(values: NDArray[np.generic], name: str) -> TensorProto:
+    kind = _OWN_TYPES.get(values.dtype)
+    if kind is None:
+        return numpy_helper.from_array(values, name)
+    # Not every release of onnx knows NumPy's extension types.
+    return helper.make_tensor(name, kind, values.shape, values.tobytes(), raw=True)
 
 
 def find_linears(model: onnx.ModelProto) -> list[Linear]:

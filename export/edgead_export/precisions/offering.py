@@ -20,13 +20,17 @@ from edgead_runtime.preprocess import Preprocessor
 from edgead_runtime.scenes import scenes_of_one_part, scenes_of_unrelated
 
 from edgead_export.errors import PrecisionError
-from edgead_export.precisions.half import LARGEST_SEEN, halved_tensors, to_half, wide_nodes
-from edgead_export.precisions.making import int8_attempts
+from edgead_export.precisions.emulation import rounded_in_float32
+from edgead_export.precisions.half import BFLOAT16, LARGEST_SEEN, halved_tensors, to_half, wide_nodes
+from edgead_export.precisions.making import Attempt, fp8_attempts, int8_attempts
 from edgead_export.precisions.statistics import largest
 
 Say = Callable[[str], None]
 Finish = Callable[[onnx.ModelProto], bytes]
 _PORTABLE, _OTHER = "onnxruntime", "openvino"
+_EMULATED = "emulated"
+"""The way in which a file is judged that nothing here can run: by a float32 graph that rounds as it does."""
+QUANTIZED = ("int8", "fp8")
 _ENOUGH_TO_SPLIT = 4
 """Pictures from which on some calibrate and others judge."""
 
@@ -68,20 +72,25 @@ class Offer:
 
     precision: Precision
     model: onnx.ModelProto | None
-    """``None`` for bf16, which is the fp32 file."""
+    """``None`` for bf16 in OpenVINO, which is the fp32 file."""
     data: bytes
     reports: tuple[GateReport, ...]
     worst: WorstScene | None
     judged: dict[str, bool]
     kept: tuple[str, ...] = ()
-    """Layers of an int8 file, or nodes of an fp16 one, that stay in fp32."""
+    """Layers of a quantized file that stay in what its rest is in, or nodes of an fp16 one that stay in fp32.
+    """
     symmetric: bool = False
     """Of int8: made for TensorRT."""
+    decisive: str = _PORTABLE
+    """The way in which it has to pass to be offered at all."""
+    stand_in: onnx.ModelProto | None = None
+    """What was judged in the place of a graph that nothing here can run."""
 
     @property
     def passed(self) -> bool:
-        """Whether it is offered at all: in the portable engine, or for bf16 in the one that has it."""
-        return self.judged.get(_OTHER + BF16 if self.precision == "bf16" else _PORTABLE, False)
+        """Whether it is offered at all."""
+        return self.judged.get(self.decisive, False)
 
 
 @dataclass
@@ -101,16 +110,18 @@ class Offering:
     manifest: EncoderManifest
     finish: Finish
     pictures: GatePictures
-    symmetric_int8: bool = False
-    """Make the int8 file as TensorRT takes it; ONNX Runtime alone judges it."""
+    for_tensorrt: bool = False
+    """Make the int8 file as TensorRT takes it, which ONNX Runtime alone judges, and a file for bf16."""
     _gate: Gate | None = field(default=None, init=False)
 
     def make(self, precision: Precision) -> Offer:
         """Make and judge one precision."""
         if precision == "int8":
             return self._make_int8()
+        if precision == "fp8":
+            return self._make_fp8()
         if precision == "bf16":
-            return self._judge_bf16()
+            return self._make_bf16() if self.for_tensorrt else self._judge_bf16()
         return self._make_fp16()
 
     def _make_fp16(self) -> Offer:
@@ -128,6 +139,41 @@ class Offering:
         kept = wide_nodes(self.model, too_large)
         return Offer("fp16", model, data, (report,), worst, {_PORTABLE: report.passed}, kept)
 
+    def _make_bf16(self) -> Offer:
+        """A file with explicit bfloat16, which is judged by what rounds in the same way.
+
+        Nothing can overflow that does not in float32.
+        """
+        model = to_half(self.model, kind=BFLOAT16)
+        stand_in = rounded_in_float32(model)
+        with self._load("fp32", self.finish(stand_in), _PORTABLE) as encoder:
+            report, worst = self.gate.judge(encoder, "bf16")
+        report = replace(report, engine=f"{report.engine}/bf16 {_EMULATED}")
+        return Offer(
+            "bf16",
+            model,
+            self.finish(model),
+            (report,),
+            worst,
+            {_EMULATED: report.passed},
+            decisive=_EMULATED,
+            stand_in=stand_in,
+        )
+
+    def _make_fp8(self) -> Offer:
+        """The fp8 file with the fewest layers in float16 that passes, else the last that was tried."""
+        for attempt in fp8_attempts(self.model, list(self._inputs())):
+            offer = self._judge_attempt("fp8", attempt)
+            if offer.passed:
+                break
+        return offer
+
+    def _judge_attempt(self, precision: Precision, attempt: Attempt, *, symmetric: bool = False) -> Offer:
+        data = self.finish(attempt.model)
+        report, worst = self._judge(precision, data, _PORTABLE)
+        judged = {_PORTABLE: report.passed}
+        return Offer(precision, attempt.model, data, (report,), worst, judged, attempt.kept, symmetric)
+
     def _make_int8(self) -> Offer:
         """The int8 file with the fewest layers in fp32 that passes in every installed engine it is for.
 
@@ -135,27 +181,16 @@ class Offering:
         """
         passed: list[Offer] = []
         tried: list[Offer] = []
-        for attempt in int8_attempts(self.model, list(self._inputs()), symmetric=self.symmetric_int8):
-            data = self.finish(attempt.model)
-            report, worst = self._judge("int8", data, _PORTABLE)
-            offer = Offer(
-                "int8",
-                attempt.model,
-                data,
-                (report,),
-                worst,
-                {_PORTABLE: report.passed},
-                attempt.kept,
-                self.symmetric_int8,
-            )
-            if report.passed and self.symmetric_int8:
+        for attempt in int8_attempts(self.model, list(self._inputs()), symmetric=self.for_tensorrt):
+            offer = self._judge_attempt("int8", attempt, symmetric=self.for_tensorrt)
+            if offer.passed and self.for_tensorrt:
                 return offer
-            if report.passed and find_spec(_OTHER) is not None:
+            if offer.passed and find_spec(_OTHER) is not None:
                 offer = self._judge_elsewhere(offer)
             if all(offer.judged.values()):
                 return self._judge_rest_in_bf16(offer)
             tried.append(offer)
-            if report.passed:
+            if offer.passed:
                 passed.append(offer)
         return passed[0] if passed else tried[-1]
 
@@ -180,7 +215,8 @@ class Offering:
     def _judge_bf16(self) -> Offer:
         with self._load("bf16", b"", _OTHER) as encoder:
             report, worst = self.gate.judge(encoder, "bf16")
-        return Offer("bf16", None, b"", (report,), worst, {_OTHER + BF16: report.passed})
+        way = _OTHER + BF16
+        return Offer("bf16", None, b"", (report,), worst, {way: report.passed}, decisive=way)
 
     def _judge(self, precision: Precision, data: bytes, engine: str) -> tuple[GateReport, WorstScene]:
         with self._load(precision, data, engine) as encoder:
@@ -196,7 +232,7 @@ class Offering:
 
     def _load(self, precision: Precision, data: bytes, engine: str) -> Encoder:
         """An encoder of a bundle that is not on disk yet."""
-        files: dict[str, bytes] = {"fp32": self.data} | ({precision: data} if data else {})
+        files: dict[str, bytes] = {"fp32": self.data} | ({precision: data} if data else {})  # or in its place
         entries = [
             EncoderFile(
                 precision=msgspec.convert(name, Precision),
@@ -239,14 +275,16 @@ def offer_all(precisions: Sequence[Precision], offering: Offering, *, stage: Say
             if not report.passed:
                 note(_refusal(report, offer))
         if offer.passed and offer.kept:
-            why = "does not pass else" if precision == "int8" else "would overflow else"
-            note(f"Left in fp32 in the {precision} file, which {why}: {', '.join(offer.kept)}.")
+            why = "does not pass else" if precision in QUANTIZED else "would overflow else"
+            rest = "fp16" if precision == "fp8" or offer.symmetric else "fp32"
+            note(f"Left in {rest} in the {precision} file, which {why}: {', '.join(offer.kept)}.")
     return found
 
 
 def _refusal(report: GateReport, offer: Offer) -> str:
     what = f"{report.precision} in {report.engine} is not offered: {'; '.join(report.failures)}."
-    if offer.passed or report.precision == "bf16":
+    if offer.passed or offer.model is None:
         return what
-    calibrate = "--calibrate with more good pictures of your own, or " if report.precision == "int8" else ""
-    return f"{what} The file is not written. Try {calibrate}bf16."
+    calibrate = "--calibrate with more good pictures of your own, or " * (report.precision in QUANTIZED)
+    other = "fp16" if report.precision in ("fp8", "bf16") else "bf16"
+    return f"{what} The file is not written. Try {calibrate}{other}."

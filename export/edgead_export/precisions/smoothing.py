@@ -45,7 +45,7 @@ def smooth(
     for source, linears in by_source.items():
         if len(linears) != len(users[source]):
             continue  # somebody else reads it as it is
-        before = _scalable(source, linears, made_by, users, constants)
+        before = channels_of(source, linears, made_by, users, constants)
         if not before:
             continue
         factors = _factors(
@@ -66,14 +66,18 @@ def _factors(activations: Activations, weights: Sequence[Floats], strength: floa
     return np.maximum(factors, _LEAST).astype(np.float32)
 
 
-def _scalable(
+def channels_of(
     source: str,
     linears: Sequence[Linear],
     made_by: Mapping[str, NodeProto],
     users: Mapping[str, list[NodeProto]],
     constants: Constants,
 ) -> list[str]:
-    """Constants whose last axis is the channels of ``source``: dividing them divides it. Empty: none."""
+    """A scale or weight and the bias whose last axis is the channels of ``source``. Empty: there are none.
+
+    Dividing both divides it. What is subtracted from the bias alone is subtracted from it: also where that is
+    the values' in front of attention, which mixes tokens with shares that sum up to one.
+    """
     node = made_by.get(source)
     if node is not None and node.op_type == "LayerNormalization":
         # Shared ones (a final LayerNorm) would change their other user as well.

@@ -13,7 +13,8 @@ from onnx import helper, numpy_helper
 
 Floats = NDArray[np.float32]
 _AXES = "edgead/statistics_axes"
-_REDUCTIONS = ("ReduceMin", "ReduceMax")
+_RANGE = ("ReduceMin", "ReduceMax")
+_MEAN = ("ReduceMean",)
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,29 @@ def observe(
     """
     wanted = list(dict.fromkeys(names))
     found: dict[str, Activations] = {}
-    for feeds in _ranges(_probe(model, wanted, by_channel=True), wanted, inputs):
-        for name, seen in feeds.items():
+    for picture in _reduced(_probe(model, wanted, _RANGE, by_channel=True), wanted, _RANGE, inputs):
+        for name, parts in picture.items():
+            seen = Activations(*parts)
             before = found.get(name, seen)
             found[name] = Activations(np.minimum(seen.low, before.low), np.maximum(seen.high, before.high))
     return found
+
+
+def means(
+    model: onnx.ModelProto, names: Sequence[str], inputs: Sequence[dict[str, Array]]
+) -> dict[str, Floats]:
+    """Run the graph on pictures and keep the mean of every channel ``[K]`` of some tensors.
+
+    Args:
+        model: The fp32 graph; not changed.
+        names: Tensors ``[B, N, K]``.
+        inputs: The graph's input for each picture.
+    """
+    wanted = list(dict.fromkeys(names))
+    sums = {name: np.float32(0) for name in wanted}
+    for picture in _reduced(_probe(model, wanted, _MEAN, by_channel=True), wanted, _MEAN, inputs):
+        sums = {name: sums[name] + picture[name][0] for name in wanted}
+    return {name: np.asarray(total / len(inputs), np.float32) for name, total in sums.items()}
 
 
 def largest(
@@ -63,14 +82,16 @@ def largest(
     """
     wanted = list(dict.fromkeys(names))
     found = dict.fromkeys(wanted, 0.0)
-    for ranges in _ranges(_probe(model, wanted, by_channel=False), wanted, inputs):
-        for name, seen in ranges.items():
-            found[name] = float(np.maximum(found[name], seen.magnitude))
+    for picture in _reduced(_probe(model, wanted, _RANGE, by_channel=False), wanted, _RANGE, inputs):
+        for name, parts in picture.items():
+            found[name] = float(np.maximum(found[name], Activations(*parts).magnitude))
     return found
 
 
-def _probe(model: onnx.ModelProto, names: Sequence[str], *, by_channel: bool) -> onnx.ModelProto:
-    """The graph with nothing but the smallest and largest values of some tensors as outputs."""
+def _probe(
+    model: onnx.ModelProto, names: Sequence[str], operators: Sequence[str], *, by_channel: bool
+) -> onnx.ModelProto:
+    """The graph with nothing but reductions of some tensors as outputs."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     by_attribute = next(entry.version for entry in model.opset_import if entry.domain == "") < 18
@@ -78,7 +99,7 @@ def _probe(model: onnx.ModelProto, names: Sequence[str], *, by_channel: bool) ->
         probe.graph.initializer.append(numpy_helper.from_array(np.array([0, 1], np.int64), _AXES))
     del probe.graph.output[:]
     for name in names:
-        for operator in _REDUCTIONS:
+        for operator in operators:
             output = f"edgead/{operator}/{name}"
             if not by_channel:
                 node = helper.make_node(operator, [name], [output], keepdims=0)
@@ -91,19 +112,17 @@ def _probe(model: onnx.ModelProto, names: Sequence[str], *, by_channel: bool) ->
     return probe
 
 
-def _ranges(
-    probe: onnx.ModelProto, names: Sequence[str], inputs: Sequence[dict[str, Array]]
-) -> Iterator[dict[str, Activations]]:
-    """What the probe gives for each picture."""
+def _reduced(
+    probe: onnx.ModelProto,
+    names: Sequence[str],
+    operators: Sequence[str],
+    inputs: Sequence[dict[str, Array]],
+) -> Iterator[dict[str, list[Floats]]]:
+    """What the probe gives for each picture: of each tensor its reductions in their order."""
     with create_engine(probe.SerializeToString(), "onnxruntime", EngineOptions()) as engine:
         for feeds in inputs:
             outputs = engine.run(feeds)
             yield {
-                name: Activations(
-                    *(
-                        np.asarray(outputs[f"edgead/{operator}/{name}"], np.float32)
-                        for operator in _REDUCTIONS
-                    )
-                )
+                name: [np.asarray(outputs[f"edgead/{operator}/{name}"], np.float32) for operator in operators]
                 for name in names
             }

@@ -80,7 +80,8 @@ def check_served(data: bytes, detector: Detector, frame_hw: tuple[int, int], eng
         frame_hw: Size of its frames (height, width).
         engine: Name of the engine to run the file in.
     """
-    options = EngineOptions(precision="int8" if detector.encoder.precision == "int8" else "fp32")
+    precision = detector.encoder.precision
+    options = EngineOptions(precision=precision if precision in ("int8", "fp8") else "fp32")
     with create_engine(data, engine, options) as running:
         return compare_served(running, detector, frame_hw)
 

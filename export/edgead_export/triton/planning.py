@@ -12,6 +12,7 @@ from edgead_runtime.manifest import Precision
 from edgead_runtime.tensorrt.api import FlavourName
 from edgead_runtime.tensorrt.builder import build_plan
 from edgead_runtime.tensorrt.building import check_can_build, make_record
+from edgead_runtime.tensorrt.capability import check_capability
 from edgead_runtime.tensorrt.device import open_device
 from edgead_runtime.tensorrt.engine import TensorRtEngine
 from edgead_runtime.tensorrt.gate import judge
@@ -99,6 +100,7 @@ def _build(
 ) -> tuple[TensorRtEngine, bytes, str]:
     """The engine, its plan, and the version that built it."""
     flavour, trt, here = check_can_build(_FLAVOUR, options)
+    check_capability(precision, options, None if here is None else here.sm)
     plan = build_plan(trt, flavour, data, options)
     again = "edgead export --triton"
     record = make_record(flavour, trt, here, graph, precision, data, plan, options, again)

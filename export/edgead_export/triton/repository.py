@@ -41,6 +41,8 @@ Say = Callable[[str], None]
 VERSION = "1"
 """The only version of each model; another export of it replaces the folder."""
 _FILE_PRECISIONS = ("fp32", "fp16", "int8")
+_ON_GPUS_ALONE = ("fp8",)
+"""With the TensorRT backend. A bf16 file is none of them: nothing here could compare it with the detector."""
 _OPENVINO_BF16 = (
     "Triton's OpenVINO backend computes in bfloat16 on processors that have it, and has no setting against "
     "that: scores then move by about 2 %. On such a machine take --backend onnxruntime."
@@ -105,10 +107,11 @@ def check_options(options: ServingOptions) -> None:
         raise TritonError(
             f"Triton is not served through '{options.backend}'", f"Choose: {', '.join(BACKENDS)}."
         )
-    if options.backend != "python" and options.precision not in _FILE_PRECISIONS:
+    served = _FILE_PRECISIONS + (_ON_GPUS_ALONE if options.backend == "tensorrt" else ())
+    if options.backend != "python" and options.precision not in served:
         raise TritonError(
-            f"{options.precision} is a way to run a file and no file that Triton could be given",
-            "Choose fp32, fp16 or int8, or --backend python.",
+            f"Triton's {options.backend} backend is not given {options.precision} files",
+            f"Choose {', '.join(served)}, or --backend python.",
         )
     if options.instances < 1 or options.max_batch < 1:
         raise TritonError("instances and batches start at 1", "Give larger numbers.")

@@ -10,6 +10,7 @@ import msgspec
 from edgead_runtime.doctor.findings import Finding
 from edgead_runtime.doctor.machine import MachineFacts
 from edgead_runtime.doctor.probe import Probed
+from edgead_runtime.tensorrt.capability import precisions_of
 
 _ENGINE_PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 
@@ -34,6 +35,7 @@ def as_json(machine: MachineFacts, findings: Sequence[Finding]) -> dict[str, Any
     return {
         "runs": any(probed.status == "runs" for probed in machine.engines),
         "machine": msgspec.to_builtins(machine),
+        "tensorrt_precisions": [] if machine.gpu is None else list(precisions_of(machine.gpu.sm)),
         "findings": msgspec.to_builtins(list(findings)),
     }
 
@@ -70,7 +72,7 @@ def _gpu(machine: MachineFacts) -> str:
         gpu = machine.gpu
         return (
             f"{gpu.name}, compute capability {gpu.sm / 10:.1f}, {gpu.memory_mb / 1024:.0f} GB, "
-            f"driver for CUDA up to {gpu.cuda}"
+            f"driver for CUDA up to {gpu.cuda}; TensorRT in {', '.join(precisions_of(gpu.sm))}"
         )
     if machine.nvidia_driver:
         return f"NVIDIA driver {machine.nvidia_driver}, but {machine.gpu_problem}"

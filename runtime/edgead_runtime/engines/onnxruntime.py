@@ -31,6 +31,10 @@ class OnnxRuntimeEngine:
             session_options.intra_op_num_threads = options.threads
         # Idle threads that spin take the cores from the search that follows (README, "Measured").
         session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if options.precision == "fp8":
+            # Operators that it joins to are for int8 alone, and it joins to them here too: the file would not
+            # load. So each operator is computed as the file says.
+            session_options.add_session_config_entry("session.disable_quant_qdq", "1")
         # This fusion makes Gemm, which has no int8 kernel here: the products would be in float32.
         disabled = {"disabled_optimizers": ["MatMulAddFusion"]} if options.precision == "int8" else {}
         try:
@@ -49,7 +53,8 @@ class OnnxRuntimeEngine:
                 f"asked for {provider}, onnxruntime would run on {actual[0]}",
                 "Install the CUDA and cuDNN versions that this onnxruntime needs.",
             )
-        self.name = f"onnxruntime/{options.device}" + ("/int8" if options.precision == "int8" else "")
+        quantized = options.precision in ("int8", "fp8")
+        self.name = f"onnxruntime/{options.device}" + (f"/{options.precision}" if quantized else "")
         self._device = options.device
         self._output_names = [output.name for output in self._session.get_outputs()]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Device = Literal["cpu", "cuda"]
-EnginePrecision = Literal["fp32", "bf16", "int8"]
+EnginePrecision = Literal["fp32", "bf16", "int8", "fp8"]
 Array = NDArray[np.generic]
 
 
@@ -86,7 +86,7 @@ class EngineOptions:
     threads: int | None = None
     precision: EnginePrecision = "fp32"
     """What a float32 graph is computed in; ``bf16`` only where asked for, since it changes the numbers.
-    ``int8``: the graph has quantized layers (QuantizeLinear, DequantizeLinear), which run in int8."""
+    ``int8`` or ``fp8``: the graph has quantized layers (QuantizeLinear, DequantizeLinear) of that kind."""
     rest_in_bf16: bool = False
     """With ``int8``: what is not quantized may be computed in bfloat16. For an engine: it is."""
     exact_after: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ class EngineSpec:
     """Import name of the third-party package."""
     install: str
     devices: tuple[Device, ...]
-    precisions: tuple[EnginePrecision, ...] = ("fp32", "int8")
+    precisions: tuple[EnginePrecision, ...] = ("fp32", "int8", "fp8")
 
     def fits(self, options: EngineOptions) -> bool:
         """Whether it has the device and the precision."""

@@ -69,7 +69,7 @@ close_after = 5                     # default 1: calm frames in a row close it
 [engine]
 # name = "auto"                     # the one that measures fastest here, onnxruntime or openvino
 # device = "cpu"                    # or cuda
-# precision = "fp32"                # or bf16; int8 and fp16 where they were exported
+# precision = "fp32"                # or bf16; int8, fp16 and fp8 where they were exported
 # threads = 2                       # by default the engine's choice
 # timeout_s = 60.0                  # a frame that takes longer means that the engine hangs
 # give_up_after = 100               # failures in a row that stop the loop; 0: never

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from edgead_runtime.manifest import Precision
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.decisions import Rules
 from edgead_runtime.streaming.drift import DriftSettings
@@ -113,7 +114,7 @@ class EngineTable(Table, frozen=True):
 
     name: str = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["fp32", "bf16", "int8", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     threads: Count | None = None
     timeout_s: Positive = 60.0
     give_up_after: Annotated[int, Meta(ge=0)] = 100

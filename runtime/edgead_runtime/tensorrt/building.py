@@ -17,6 +17,7 @@ from edgead_runtime.index.in_engine import search_graph
 from edgead_runtime.manifest import Precision
 from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, FlavourName, TensorRT, load
 from edgead_runtime.tensorrt.builder import Plan, build_plan, check_options
+from edgead_runtime.tensorrt.capability import check_capability
 from edgead_runtime.tensorrt.device import DeviceFacts, open_device
 from edgead_runtime.tensorrt.engine import TensorRtEngine
 from edgead_runtime.tensorrt.failures import forget_failure, remember_failure
@@ -129,6 +130,7 @@ def build_engine(
     if graph == "search":
         precision = "fp32"
     kind, trt, here = check_can_build(flavour, options)
+    check_capability(precision, options, None if here is None else here.sm)
     bundle = open_encoder(source)
     check_precision(bundle, precision)
     name, model = _graph_of(bundle, graph, precision, neighbours)
@@ -156,7 +158,7 @@ def build_engine(
     return BuiltEngine(path, record, evaded=not into_cache and folder != own_folder(place))
 
 
-def build_in_memory(model: bytes, flavour: FlavourName, precision: str) -> TensorRtEngine:
+def build_in_memory(model: bytes, flavour: FlavourName, precision: Precision) -> TensorRtEngine:
     """Build an engine for the GPU that is here and load it, without writing it or comparing it.
 
     Args:
@@ -171,6 +173,7 @@ def build_in_memory(model: bytes, flavour: FlavourName, precision: str) -> Tenso
     device = open_device()
     here = device.facts()
     options = BuildOptions(sm=(here.sm,) if FLAVOURS[flavour].ahead_of_time else ())
+    check_capability(precision, options, here.sm)
     kind, trt, _ = check_can_build(flavour, options)
     plan = build_plan(trt, kind, model, options)
     record = make_record(kind, trt, here, "encoder", precision, model, plan, options, "")
@@ -216,15 +219,11 @@ def check_precision(bundle: EncoderBundle, precision: Precision) -> None:
     """Refuse what TensorRT would refuse after a while, and in other words.
 
     Raises:
-        EngineBuildError: The precision is no file, or an int8 file for processors.
+        EngineBuildError: It is an int8 file for processors.
         PrecisionMissingError: The bundle has no such file.
     """
-    if precision == "bf16":
-        raise EngineBuildError(
-            "bf16 is a way to run the fp32 file and no file, and TensorRT computes in that of the file",
-            "Build from fp16, int8 or fp32.",
-        )
-    if precision == "int8" and not bundle.manifest.file(precision).symmetric:
+    file = bundle.manifest.file(precision)
+    if precision == "int8" and not file.symmetric:
         raise EngineBuildError(
             "the bundle's int8 file has unsigned activations, as processors like them; TensorRT takes signed "
             "ones around 0 and no others",

@@ -7,6 +7,7 @@ import re
 from edgead_runtime.tensorrt.logging import Messages
 
 _LAYER = re.compile(r"^Name: (?P<name>[^,]+), LayerType: (?P<kind>\w+)", re.MULTILINE)
+_PRODUCT = re.compile(r"^Name: [^\n]*?, LayerType: gemm, Inputs: \[ \{[^}\n]*Datatype: (\w+)", re.MULTILINE)
 _ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 
 
@@ -18,6 +19,14 @@ def layer_names(messages: Messages) -> list[str]:
 def fused_attentions(messages: Messages) -> int:
     """How many attentions became one kernel, whose similarities never go to memory."""
     return sum("mha" in name for name in layer_names(messages))
+
+
+def product_types(messages: Messages) -> list[str]:
+    """What each matrix product takes, as TensorRT calls it, e.g. ``Half`` or ``FP8``.
+
+    Products inside a fused attention are not among them.
+    """
+    return [kind for text in messages.details for kind in _PRODUCT.findall(text)]
 
 
 def activation_bytes(messages: Messages) -> int | None:

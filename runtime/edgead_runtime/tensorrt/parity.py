@@ -51,6 +51,7 @@ LIMITS = {
     "fp16": Limits(cosine=0.99, rank_correlation=0.99, distance_error=0.05),
     "bf16": Limits(cosine=0.97, rank_correlation=0.97, distance_error=0.15),
     "int8": Limits(cosine=0.9, rank_correlation=0.9, distance_error=0.25),
+    "fp8": Limits(cosine=0.9, rank_correlation=0.9, distance_error=0.25),
 }
 """By the precision of the ONNX file, against fp32. They tell a working engine from a broken one: what the
 precision itself costs was judged when the file was exported."""
