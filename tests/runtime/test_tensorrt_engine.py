@@ -686,6 +686,12 @@ def test_a_search_is_in_fp32_whatever_the_encoder(gpu, bundle, precision):
     assert record.rebuild.endswith("--graph search --neighbours 2")
 
 
+@pytest.mark.parametrize("neighbours", [0, 8193, 10**30], ids=["none", "too many", "no number"])
+def test_a_search_for_no_such_number(gpu, bundle, neighbours):
+    with pytest.raises(EngineBuildError, match="there is no search for"):
+        build_engine(bundle, "tensorrt", graph="search", neighbours=neighbours)
+
+
 def test_ctrl_c_while_it_is_built(gpu, bundle):
     """It comes up where progress is told, inside TensorRT, which no exception may pass through."""
 
