@@ -536,6 +536,16 @@ def test_a_bank_that_the_engine_has_no_room_for(gpu, bundle, part, quick, tmp_pa
         loaded(part(5))
 
 
+def test_what_tensorrt_says_for_weeks_is_not_kept(sum_engine):
+    logger, severity = sum_engine._logger, sum_engine._logger.Severity
+    for number in range(1000):
+        for level in (severity.ERROR, severity.WARNING, severity.INFO):
+            logger.log(level, f"message {number}")
+    kept = sum_engine._messages
+    assert max(map(len, (kept.errors, kept.warnings, kept.details))) < 100
+    assert kept.last_error() == "message 999"
+
+
 # -- building, and what stands beside an engine ------------------------------------------------------------
 
 

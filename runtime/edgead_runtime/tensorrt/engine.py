@@ -52,7 +52,7 @@ class TensorRtEngine:
     def __init__(
         self, trt: TensorRT, flavour: Flavour, device: DeviceMemory, plan: bytes, record: EngineRecord
     ) -> None:
-        self._messages = Messages()
+        self._messages = Messages.latest()
         self._logger = make_logger(trt, self._messages)
         runtime = trt.Runtime(self._logger)
         if record.options.version_compatible:
