@@ -227,6 +227,14 @@ def test_an_operator_that_it_does_not_know_is_named():
         build(b"not a graph")
 
 
+def test_turing_has_no_fp32():
+    node = helper.make_node("MatMul", ["x", "x"], ["out"])
+    model = model_of(node, [64, 64], ("x", TensorProto.FLOAT, [64, 64]))
+    with pytest.raises(EngineBuildError, match="FP32 GEMM") as caught:
+        build_plan(trt, FLAVOUR, model, BuildOptions(sm=(75, 86)))
+    assert "--precision fp16 --graph encoder" in caught.value.remedy
+
+
 def test_what_is_asked_for_wrongly():
     node = helper.make_node("Relu", ["x"], ["out"])
     model = model_of(node, [2, 3], ("x", TensorProto.FLOAT, [2, 3]))

@@ -33,6 +33,10 @@ from edgead_runtime.tensorrt.options import MIB, BuildOptions, Shapes
 
 DYNAMIC = -1
 _MOST_NODES_NAMED = 5
+_TO_TRY = "Try --optimization-level 2, a smaller bank or batch, another precision, or another TensorRT."
+_NO_FP32 = "FP32 GEMM is not supported"
+"""What TensorRT for RTX says for compute capability 7.5; every frame graph searches in fp32."""
+_ON_TURING = "Leave out --sm 75, or build --precision fp16 --graph encoder for it."
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def build_plan(
     if plan is None:
         raise EngineBuildError(
             f"TensorRT {trt.__version__} did not build the engine ({messages.last_error()})",
-            "Try --optimization-level 2, a smaller bank or batch, another precision, or another TensorRT.",
+            _ON_TURING if _NO_FP32 in messages.last_error() else _TO_TRY,
         )
     return Plan(data=plan, timing_cache=times, messages=messages, seconds=time.monotonic() - started)
 
