@@ -120,7 +120,13 @@ class BlockedBank:
         encoder: Encoder,
         capacity: _Capacity,
     ) -> BlockedBank:
-        """With some references more, written behind those that are known."""
+        """With some references more, written behind those that are known.
+
+        Raises:
+            EngineUnavailableError: The engine was built for a smaller bank; nothing has changed.
+        """
+        blocks = capacity.written + -(-sum(map(_rows, added)) // capacity.array.shape[1])
+        encoder.check_size(frame_graph.BANK, (blocks, *capacity.array.shape[1:]))
         places = capacity.write([reference.tokens[-1] for reference in added])
         viewing = tuple(
             replace(reference, tokens=(*reference.tokens[:-1], capacity.view(start, end)))

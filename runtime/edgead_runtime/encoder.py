@@ -24,6 +24,7 @@ from edgead_runtime.engines import (
     create_engine,
     default_device,
 )
+from edgead_runtime.engines.protocol import TakesSoMuch
 from edgead_runtime.engines.searches import SearchEngines
 from edgead_runtime.errors import BundleError, RecipeError
 from edgead_runtime.graph_check import check_graph
@@ -257,6 +258,19 @@ class Encoder:
     def upload(self, array: Array) -> Uploaded:
         """See :meth:`edgead_runtime.engines.Engine.upload`."""
         return self._engine.upload(array)
+
+    def check_size(self, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse an input that is larger than the engine takes, before anything relies on it.
+
+        Args:
+            name: Of the input.
+            shape: What it is to be fed.
+
+        Raises:
+            EngineUnavailableError: With how to get an engine that takes it.
+        """
+        if isinstance(self._engine, TakesSoMuch):
+            self._engine.check_size(name, shape)
 
     def search_engine(self, dim: int, neighbours: int) -> Engine:
         """The engine that searches banks for this encoder's patches, of the kind that the encoder runs in.

@@ -5,6 +5,7 @@ engine runs, how fast, and that TensorRT 10.3 on a Jetson Orin (compute capabili
 the nearest) takes the same graph.
 """
 
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -20,10 +21,12 @@ from edgead_export.triton.baking import FrameConstants, bake
 from edgead_runtime import EncoderBundle
 from edgead_runtime.errors import EngineBuildError
 from edgead_runtime.index.in_engine import search_graph
+from edgead_runtime.tensorrt import builder
 from edgead_runtime.tensorrt.api import FLAVOURS
 from edgead_runtime.tensorrt.builder import build_plan
-from edgead_runtime.tensorrt.building import build_engine
+from edgead_runtime.tensorrt.building import build_engine, check_can_build
 from edgead_runtime.tensorrt.layers import activation_bytes, fused_attentions, layer_names, product_types
+from edgead_runtime.tensorrt.logging import Messages
 from edgead_runtime.tensorrt.options import BuildOptions
 from edgead_runtime.tensorrt.record import decode_record
 from onnx import TensorProto, helper
@@ -224,6 +227,14 @@ def test_an_operator_that_it_does_not_know_is_named():
         build(b"not a graph")
 
 
+def test_turing_has_no_fp32():
+    node = helper.make_node("MatMul", ["x", "x"], ["out"])
+    model = model_of(node, [64, 64], ("x", TensorProto.FLOAT, [64, 64]))
+    with pytest.raises(EngineBuildError, match="FP32 GEMM") as caught:
+        build_plan(trt, FLAVOUR, model, BuildOptions(sm=(75, 86)))
+    assert "--precision fp16 --graph encoder" in caught.value.remedy
+
+
 def test_what_is_asked_for_wrongly():
     node = helper.make_node("Relu", ["x"], ["out"])
     model = model_of(node, [2, 3], ("x", TensorProto.FLOAT, [2, 3]))
@@ -232,14 +243,38 @@ def test_what_is_asked_for_wrongly():
         BuildOptions(sm=(87,)): "no compute capability 87",
         BuildOptions(sm=(86,), hardware="ampere-plus"): "not for TensorRT for RTX",
         BuildOptions(sm=(86,), version_compatible=True): "not for TensorRT for RTX",
-        BuildOptions(sm=(86,), optimization_level=6): "no an? optimization level of 6|level of 6",
+        BuildOptions(sm=(86,), optimization_level=6): "no optimization level of 6",
         BuildOptions(sm=(86,), batch=(2, 1, 4)): "batches of 2, 1, 4",
         BuildOptions(sm=(86,), bank_blocks=(0, 4)): "bank of 0",
         BuildOptions(sm=(86,), map_hw=(0, 4)): "map of 0 x 4",
         BuildOptions(sm=(86,), workspace_mib=0): "workspace of 0 MiB",
+        BuildOptions(sm=(86,), workspace_mib=10**14): "workspace of 100000000000000 MiB",
     }.items():
         with pytest.raises(EngineBuildError, match=problem):
             build_plan(trt, FLAVOUR, model, options)
+
+
+def test_a_gpu_that_it_has_not_is_said_before_anything_is_traced():
+    with pytest.raises(EngineBuildError, match="no compute capability 87"):
+        check_can_build("tensorrt-rtx", BuildOptions(sm=(86, 87)))
+
+
+@pytest.mark.parametrize("after", [1, 30], ids=["at the first message", "in the middle"])
+def test_ctrl_c_while_it_is_built(monkeypatch, after):
+    """Python would raise it in the logger, as a rule: TensorRT prints what is raised there and goes on."""
+
+    class Interrupting(list):
+        def append(self, message):
+            super().append(message)
+            if len(self) == after:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(builder, "Messages", lambda: Messages(details=Interrupting()))
+    node = helper.make_node("Relu", ["x"], ["out"])
+    model = model_of(node, [2, 3], ("x", TensorProto.FLOAT, [2, 3]))
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(trt, FLAVOUR, model, BuildOptions(sm=(86,)), detailed=True)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_open_sizes_get_a_range_and_unknown_ones_are_refused():

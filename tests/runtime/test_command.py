@@ -24,6 +24,9 @@ def test_it_runs_as_a_module():
         (["--engine", "tensorrt-rtx"], "has to be told for which GPUs"),
         (["--sm", "86"], "builds for the GPU that is here"),
         (["--optimization-level", "9"], "level of 9"),
+        (["--workspace-mib", "99999999999999"], "takes no workspace of 99999999999999 MiB"),
+        (["--bank-blocks", "1", "9" * 30], "bank of 1 and up to 999"),
+        (["--batch", "1", "1", "9" * 30], "batches of 1, 1, 999"),
     ],
 )
 def test_failures_are_one_line(mini_bundle, capsys, arguments, problem):

@@ -268,6 +268,22 @@ def test_machines_that_share_a_folder_do_not_build_in_turns(plug_in, bundle, mon
     assert len(builds) == 2
 
 
+def test_a_machine_of_its_own_update_leaves_the_engine_of_the_other(plug_in, bundle, monkeypatch, tmp_path):
+    """The nearer of two engines is its own older one in the cache; the one beside the encoder is not."""
+    first, second = SimulatedGpu(), SimulatedGpu(name="Another Orin")
+    for gpu, version, cache in (
+        (first, "10.3.0", "one"),
+        (second, "10.3.0", "two"),
+        (second, "10.7.0", "two"),
+    ):
+        plug_in(gpu, version)
+        monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / cache))
+        load(bundle, rebuild=True).close()
+    plug_in(first, "10.3.0")
+    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "one"))
+    load(bundle).close()
+
+
 def test_of_several_that_do_not_fit_the_nearest_is_named(plug_in, bundle):
     plug_in(SimulatedGpu(), "10.7.0")
     build_engine(bundle, "tensorrt", into_cache=True)

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shlex
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import pytest
-from edgead_runtime import Detector, Encoder, EncoderBundle, get_recipe
+from edgead_runtime import Detector, Encoder, EncoderBundle, command, get_recipe
 from edgead_runtime.engines import EngineOptions, create_engine, default_device
 from edgead_runtime.errors import (
     BundleError,
@@ -503,14 +504,46 @@ def test_what_does_not_fit(sum_engine, gpu, bundle, part, quick):
         sum_engine.run({"left": LEFT.astype(np.float64), "right": RIGHT})
     with pytest.raises(GpuError, match="refuses the shape"):
         sum_engine.run({"left": LEFT[:3].copy(), "right": RIGHT})
-    build_engine(bundle, "tensorrt", BuildOptions(bank_blocks=(1, 2)))
-    detector = Detector.enroll(load(bundle), [part(0), part(1)], recipe=quick)
+
+
+def test_a_bank_that_the_engine_has_no_room_for(gpu, bundle, part, quick, tmp_path):
+    """What a person teaches must not be what every later frame fails of."""
+    build_engine(bundle, "tensorrt", BuildOptions(bank_blocks=(1, 3)))
+    encoder = load(bundle)
+    detector = Detector.enroll(encoder, [part(0), part(1)], recipe=quick)
     detector.add_good(part(2))
-    with pytest.raises(
-        EngineUnavailableError, match=r"'bank' is \[3, 64, 16\], .* up to \[2, 64, 16\]"
-    ) as caught:
-        detector(part(5))
-    assert "--bank-blocks 1 2" in caught.value.remedy
+    expected = detector(part(5)).score
+    for _ in range(2):
+        with pytest.raises(
+            EngineUnavailableError, match=r"'bank' is \[4, 64, 16\], .* up to \[3, 64, 16\]"
+        ) as caught:
+            detector.add_good(part(3))
+        assert len(detector.references) == 3
+        assert detector(part(5)).score == pytest.approx(expected, abs=1e-7)
+    detector.undo()
+    detector.add_good(part(3))
+    remedy = caught.value.remedy
+    assert "--bank-blocks 1 3 --bank-blocks 4 8" in remedy
+
+    staged = Encoder.load(bundle, engine="onnxruntime", threads=1, fused=False)
+    Detector.enroll(staged, [part(n) for n in range(4)], recipe=quick).save(tmp_path / "part.edgead")
+    with pytest.raises(EngineUnavailableError, match="built for up to"):
+        Detector.load(tmp_path / "part.edgead", encoder=encoder)
+    encoder.close()
+    assert command.main(shlex.split(remedy.split(": edgead-runtime ", 1)[1])) == 0
+    with Detector.load(tmp_path / "part.edgead", encoder=bundle, engine="tensorrt") as loaded:
+        assert len(loaded.references) == 4
+        loaded(part(5))
+
+
+def test_what_tensorrt_says_for_weeks_is_not_kept(sum_engine):
+    logger, severity = sum_engine._logger, sum_engine._logger.Severity
+    for number in range(1000):
+        for level in (severity.ERROR, severity.WARNING, severity.INFO):
+            logger.log(level, f"message {number}")
+    kept = sum_engine._messages
+    assert max(map(len, (kept.errors, kept.warnings, kept.details))) < 100
+    assert kept.last_error() == "message 999"
 
 
 # -- building, and what stands beside an engine ------------------------------------------------------------
@@ -684,6 +717,12 @@ def test_a_search_is_in_fp32_whatever_the_encoder(gpu, bundle, precision):
     record = build_engine(bundle, "tensorrt", graph="search", precision=precision, neighbours=2).record
     assert (record.graph, record.precision) == ("search", "fp32")
     assert record.rebuild.endswith("--graph search --neighbours 2")
+
+
+@pytest.mark.parametrize("neighbours", [0, 8193, 10**30], ids=["none", "too many", "no number"])
+def test_a_search_for_no_such_number(gpu, bundle, neighbours):
+    with pytest.raises(EngineBuildError, match="there is no search for"):
+        build_engine(bundle, "tensorrt", graph="search", neighbours=neighbours)
 
 
 def test_ctrl_c_while_it_is_built(gpu, bundle):

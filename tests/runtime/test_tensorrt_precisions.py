@@ -22,8 +22,8 @@ def plug_in(monkeypatch, tmp_path):
     """A GPU of a compute capability, with TensorRT."""
     monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
 
-    def plug_in(sm=87):
-        gpu = SimulatedGpu(sm=sm, name=f"Simulated {sm}")
+    def plug_in(sm=87, **facts):
+        gpu = SimulatedGpu(sm=sm, name=f"Simulated {sm}", **facts)
         monkeypatch.setattr(
             device_module, "IMPLEMENTATIONS", {"sys": lambda: CudaBindings.open(SimulatedCudart(gpu))}
         )
@@ -66,7 +66,7 @@ def test_int8_for_processors_is_refused_before_tensorrt_is_asked(gpu, with_file)
 
 @pytest.mark.parametrize("precision", ["int8", "fp16", "bf16", "fp8"])
 def test_a_file_for_tensorrt_is_built_and_runs(plug_in, with_file, good_frames, precision):
-    plug_in(89)
+    plug_in(89, integrated=False)
     folder = with_file(precision, symmetric=precision == "int8")
     built = build_engine(folder, "tensorrt", precision=precision)
     assert (built.record.precision, built.record.graph) == (precision, "frame")
@@ -94,10 +94,15 @@ def test_fp8_is_refused_where_the_gpu_has_none(plug_in, with_file):
     plug_in(87)
     with pytest.raises(EngineBuildError, match=r"8\.7 have no fp8, which begins at 8\.9") as caught:
         build_engine(folder, "tensorrt", precision="fp8")
-    assert "Take int8, fp16 or bf16." in caught.value.remedy
+    assert "Take fp16, bf16 or int8." in caught.value.remedy
+    plug_in(75)
+    with pytest.raises(EngineBuildError) as caught:
+        build_engine(folder, "tensorrt", precision="fp8")
+    assert "Take fp16 or int8." in caught.value.remedy  # not bf16, which it has not either
+    plug_in(87)
     with pytest.raises(EngineBuildError, match="no fp8"):
         build_in_memory(EncoderBundle.open(folder).read_model("fp8"), "tensorrt", "fp8")
-    plug_in(89)
+    plug_in(89, integrated=False)
     with pytest.raises(EngineBuildError, match=r"8\.0 have no fp8") as caught:
         build_engine(folder, "tensorrt", BuildOptions(hardware="ampere-plus"), precision="fp8")
     assert "leave out --hardware" in caught.value.remedy

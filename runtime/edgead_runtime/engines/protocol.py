@@ -78,6 +78,22 @@ class TakesDeviceArrays(Protocol):
         """
 
 
+@runtime_checkable
+class TakesSoMuch(Protocol):
+    """What an engine whose inputs have a largest size has beside :class:`Engine`."""
+
+    def check_size(self, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse what :meth:`Engine.run` would refuse.
+
+        Args:
+            name: Of an input.
+            shape: What it is to be fed.
+
+        Raises:
+            EngineUnavailableError: The engine was built for less.
+        """
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """How an engine should use the machine. ``threads=None`` leaves the choice to the engine."""

@@ -26,12 +26,17 @@ from edgead_runtime.tensorrt.api import (
     TensorRT,
     TensorRTForRTX,
 )
+from edgead_runtime.tensorrt.interrupting import kept_until_asked
 from edgead_runtime.tensorrt.logging import Messages, Progress, ignore_progress, make_logger, make_monitor
 from edgead_runtime.tensorrt.loop_free import without_loop
 from edgead_runtime.tensorrt.options import MIB, BuildOptions, Shapes
 
 DYNAMIC = -1
 _MOST_NODES_NAMED = 5
+_TO_TRY = "Try --optimization-level 2, a smaller bank or batch, another precision, or another TensorRT."
+_NO_FP32 = "FP32 GEMM is not supported"
+"""What TensorRT for RTX says for compute capability 7.5; every frame graph searches in fp32."""
+_ON_TURING = "Leave out --sm 75, or build --precision fp16 --graph encoder for it."
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,33 @@ def build_plan(
     check_options(flavour, options)
     started = time.monotonic()
     messages = Messages()
+    stopped: list[BaseException] = []
+    with kept_until_asked(stopped):
+        plan, times = _build(
+            trt, flavour, model, options, timing_cache, detailed, progress, messages, stopped
+        )
+    if stopped:
+        raise stopped[0]
+    if plan is None:
+        raise EngineBuildError(
+            f"TensorRT {trt.__version__} did not build the engine ({messages.last_error()})",
+            _ON_TURING if _NO_FP32 in messages.last_error() else _TO_TRY,
+        )
+    return Plan(data=plan, timing_cache=times, messages=messages, seconds=time.monotonic() - started)
+
+
+def _build(
+    trt: TensorRT,
+    flavour: Flavour,
+    model: bytes,
+    options: BuildOptions,
+    timing_cache: bytes,
+    detailed: bool,
+    progress: Progress,
+    messages: Messages,
+    stopped: list[BaseException],
+) -> tuple[bytes | None, bytes | None]:
+    """The plan, where there is one, and the timing cache."""
     logger = make_logger(trt, messages)
     builder = trt.Builder(logger)
     network = parse(trt, builder, without_loop(model), logger)
@@ -90,24 +122,13 @@ def build_plan(
     keeps_times = options.timing_cache and not flavour.ahead_of_time
     if keeps_times:
         config.set_timing_cache(config.create_timing_cache(timing_cache), True)
-    stopped: list[BaseException] = []
     monitor = make_monitor(trt, progress, stopped)  # held here: not every release does
     config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
-    if stopped:
-        raise stopped[0]
     if plan is None:
-        raise EngineBuildError(
-            f"TensorRT {trt.__version__} did not build the engine ({messages.last_error()})",
-            "Try --optimization-level 2, a smaller bank or batch, another precision, or another TensorRT.",
-        )
+        return None, None
     times = config.get_timing_cache() if keeps_times else None
-    return Plan(
-        data=bytes(cast(Any, plan)),
-        timing_cache=None if times is None else bytes(cast(Any, times.serialize())),
-        messages=messages,
-        seconds=time.monotonic() - started,
-    )
+    return bytes(cast(Any, plan)), None if times is None else bytes(cast(Any, times.serialize()))
 
 
 def parse(trt: TensorRT, builder: Builder, model: bytes, logger: Any) -> INetworkDefinition:
@@ -208,16 +229,26 @@ def _configure(
 
 
 def _set_targets(trt: TensorRTForRTX, config: RtxBuilderConfig, targets: tuple[int, ...]) -> None:
-    known = trt.ComputeCapability.__members__
+    check_targets(trt, targets)
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
+        config.set_compute_capability(trt.ComputeCapability.__members__[f"SM{target}"], index)
+
+
+def check_targets(trt: TensorRTForRTX, targets: tuple[int, ...]) -> None:
+    """Refuse a GPU that TensorRT for RTX has not.
+
+    Raises:
+        EngineBuildError: With those that it has.
+    """
+    known = trt.ComputeCapability.__members__
+    for target in targets:
         if f"SM{target}" not in known:
             have = " ".join(name[2:] for name in known if name.startswith("SM"))
             raise EngineBuildError(
                 f"TensorRT for RTX {trt.__version__} has no compute capability {target}",
                 f"It has: {have}. For another (a Jetson Orin is 87), run `edgead-runtime build` there.",
             )
-        config.set_compute_capability(known[f"SM{target}"], index)
 
 
 def check_options(flavour: Flavour, options: BuildOptions) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -13,10 +14,10 @@ from edgead_runtime.cache import cache_dir
 from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import EngineBuildError, OutputError
 from edgead_runtime.files import sha256_bytes, write_atomic
-from edgead_runtime.index.in_engine import search_graph
+from edgead_runtime.index.in_engine import ROWS_AT_ONCE, search_graph
 from edgead_runtime.manifest import Precision
-from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, FlavourName, TensorRT, load
-from edgead_runtime.tensorrt.builder import Plan, build_plan, check_options
+from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, FlavourName, TensorRT, TensorRTForRTX, load
+from edgead_runtime.tensorrt.builder import Plan, build_plan, check_options, check_targets
 from edgead_runtime.tensorrt.capability import check_capability
 from edgead_runtime.tensorrt.device import DeviceFacts, open_device
 from edgead_runtime.tensorrt.engine import TensorRtEngine
@@ -84,7 +85,10 @@ def check_can_build(
             f"an engine for all GPUs from Ampere on would not run on {here.name}, a Jetson or an older one",
             "Leave out --hardware, or build it on another GPU.",
         )
-    return kind, load(kind), here
+    trt = load(kind)
+    if kind.ahead_of_time:
+        check_targets(cast(TensorRTForRTX, trt), options.sm)
+    return kind, trt, here
 
 
 def build_engine(
@@ -235,8 +239,10 @@ def _graph_of(
     bundle: EncoderBundle, graph: GraphName | None, precision: Precision, neighbours: int
 ) -> tuple[GraphName, bytes]:
     if graph == "search":
-        if neighbours < 1:
-            raise EngineBuildError(f"there is no search for {neighbours} neighbours", "Give at least 1.")
+        if not 1 <= neighbours <= ROWS_AT_ONCE:
+            raise EngineBuildError(
+                f"there is no search for {neighbours} neighbours", f"Give 1 to {ROWS_AT_ONCE}."
+            )
         sizes = {feature.dim for feature in bundle.manifest.features}
         return "search", search_graph(max(sizes), neighbours)
     if graph == "frame" or (graph is None and bundle.manifest.frame_of(precision) is not None):

@@ -11,7 +11,6 @@ from edgead_runtime.tensorrt.options import BuildOptions
 LEAST: dict[Precision, int] = {"bf16": 80, "fp8": 89}
 """Compute capability from which on there are products in a precision (NVIDIA, TensorRT support matrix): bf16
 from Ampere on, fp8 from Ada and Hopper on. A Jetson Orin has 8.7 and therefore no fp8."""
-_INSTEAD: dict[Precision, str] = {"bf16": "fp16 or int8", "fp8": "int8, fp16 or bf16"}
 _AMPERE = 80
 
 
@@ -49,5 +48,10 @@ def check_capability(precision: Precision, options: BuildOptions, here: int | No
         )
     raise EngineBuildError(
         f"GPUs of compute capability {have} have no {precision}, which begins at {least / 10:.1f}",
-        f"Take {_INSTEAD[precision]}{apart}.",
+        f"Take {_instead(min(without))}{apart}.",
     )
+
+
+def _instead(capability: int) -> str:
+    *others, last = (name for name in precisions_of(capability) if name != "fp32")
+    return f"{', '.join(others)} or {last}"

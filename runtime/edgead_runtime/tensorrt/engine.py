@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgead_runtime import frame_graph
 from edgead_runtime.engines.protocol import Array, Uploaded
 from edgead_runtime.errors import (
     BundleError,
@@ -51,7 +52,7 @@ class TensorRtEngine:
     def __init__(
         self, trt: TensorRT, flavour: Flavour, device: DeviceMemory, plan: bytes, record: EngineRecord
     ) -> None:
-        self._messages = Messages()
+        self._messages = Messages.latest()
         self._logger = make_logger(trt, self._messages)
         runtime = trt.Runtime(self._logger)
         if record.options.version_compatible:
@@ -190,14 +191,23 @@ class TensorRtEngine:
                     f"input '{tensor.name}' is {value.dtype}, the engine takes {tensor.dtype}",
                     "Give it what its graph says.",
                 )
-            if tensor.largest is not None and _exceeds(value.shape, tensor.largest):
-                raise EngineUnavailableError(
-                    f"input '{tensor.name}' is {list(value.shape)}, the engine was built for up to "
-                    f"{list(tensor.largest)}",
-                    f"Build it for more, e.g. with --bank-blocks or --batch: {self.record.rebuild}",
-                )
+            self._check_size(tensor, value.shape)
             checked[tensor.name] = value
         return checked
+
+    def check_size(self, name: str, shape: tuple[int, ...]) -> None:
+        """See :class:`edgead_runtime.engines.protocol.TakesSoMuch`."""
+        for tensor in self._tensors:
+            if tensor.name == name:
+                self._check_size(tensor, shape)
+
+    def _check_size(self, tensor: TensorFacts, shape: tuple[int, ...]) -> None:
+        if tensor.largest is not None and _exceeds(shape, tensor.largest):
+            raise EngineUnavailableError(
+                f"input '{tensor.name}' is {list(shape)}, the engine was built for up to "
+                f"{list(tensor.largest)}",
+                f"Build it for more: {self.record.rebuild} {_for_more(tensor.name, shape)}".rstrip(),
+            )
 
     def close(self) -> None:
         """Release the engine. What was uploaded stays until nobody holds it."""
@@ -237,6 +247,15 @@ def _tensors_of(trt: TensorRT, engine: ICudaEngine) -> list[TensorFacts]:
 
 def _exceeds(shape: tuple[int, ...], largest: tuple[int, ...]) -> bool:
     return len(shape) != len(largest) or any(size > most for size, most in zip(shape, largest, strict=True))
+
+
+def _for_more(name: str, shape: tuple[int, ...]) -> str:
+    """What to type behind the command that built an engine, of whose options the last one counts."""
+    if name in (frame_graph.BANK, frame_graph.BANK_BIAS):
+        return f"--bank-blocks {shape[0]} {2 * shape[0]}"
+    if name in (frame_graph.MAP_DOWN, frame_graph.MAP_ACROSS):
+        return f"--map-hw {shape[0]} {shape[0]}"
+    return f"--batch 1 {shape[0]} {shape[0]}" if shape else ""
 
 
 def _closed() -> EngineUnavailableError:

@@ -41,7 +41,8 @@ class ForAnotherError(EngineMismatchError):
         remedy: What to type.
         options: How it was built.
         differences: How many things are not what is here.
-        elsewhere: It may be right on another machine, which shares the folder.
+        elsewhere: The one in the first place (the encoder's own folder) may be right on another machine,
+            which shares that folder.
     """
 
     def __init__(
@@ -82,13 +83,17 @@ def find_engine(
         return rebuild_command(source, flavour, options, here, wanted)
 
     refused: list[BundleError | EngineMismatchError] = []
-    for folder in folders_of(source):
+    folders = folders_of(source)
+    elsewhere = False
+    for folder in folders:
         path = plan_path(folder, flavour.name, digest)
         if path.with_suffix(".json").is_file():
             try:
                 return _usable(path, digest, tensorrt, here, again)
             except (BundleError, EngineMismatchError) as error:
                 refused.append(error)
+                if folder == folders[0] and isinstance(error, ForAnotherError):
+                    elsewhere = error.elsewhere
     nearest = min(refused, key=_differences, default=None)  # the first of several
     if nearest is not None and not isinstance(nearest, ForAnotherError):
         raise nearest
@@ -99,6 +104,7 @@ def find_engine(
         path, record = failed
         raise _failed(f"the engine that was built here on {record.created}", path, record, again)
     if nearest is not None:
+        nearest.elsewhere = elsewhere
         raise nearest
     raise EngineMissingError(
         f"no {flavour.name} engine was built for this graph",

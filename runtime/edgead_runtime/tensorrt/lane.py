@@ -23,7 +23,7 @@ from edgead_runtime.tensorrt.stream_clock import StreamClock
 
 _MOST_GRAPHS = 8
 _MOST_SEEN = 4 * _MOST_GRAPHS
-"""Detectors that share an encoder have a graph each; the oldest goes when there are more."""
+"""Keys that are remembered; detectors that share an encoder have one each. More of them stay a queue."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,9 @@ from edgead_runtime.tensorrt.api import TensorRT
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done."""
+
+
+_LATEST = 16
 
 
 def ignore_progress(_what: str, _share: float) -> None:
@@ -20,10 +24,15 @@ def ignore_progress(_what: str, _share: float) -> None:
 class Messages:
     """What TensorRT said, by severity."""
 
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    details: list[str] = field(default_factory=list)
+    errors: MutableSequence[str] = field(default_factory=list)
+    warnings: MutableSequence[str] = field(default_factory=list)
+    details: MutableSequence[str] = field(default_factory=list)
     """Everything else; with detailed profiling, the layers that it made."""
+
+    @classmethod
+    def latest(cls) -> Messages:
+        """Of something that goes on for weeks: only the last few are kept."""
+        return cls(*(deque(maxlen=_LATEST) for _ in range(3)))
 
     def last_error(self) -> str:
         """The last thing that went wrong, in one line."""

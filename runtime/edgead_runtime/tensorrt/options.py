@@ -15,6 +15,8 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 MIB = 1 << 20
 _LEVELS = range(6)
+_MOST = 2**31 - 1
+"""Of any number: beyond it TensorRT's own types end, somewhere."""
 
 
 class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,19 +52,23 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
             EngineBuildError: A number is out of range.
         """
         least, usual, largest = self.batch
+        workspace = 1 if self.workspace_mib is None else self.workspace_mib
         problems = {
-            f"an optimization level of {self.optimization_level}": self.optimization_level not in _LEVELS,
-            f"a workspace of {self.workspace_mib} MiB": self.workspace_mib is not None
-            and self.workspace_mib < 1,
-            f"batches of {least}, {usual}, {largest}": not 1 <= least <= usual <= largest,
-            "a bank of {} and up to {} blocks".format(*self.bank_blocks): not 1
+            f"optimization level of {self.optimization_level}": self.optimization_level not in _LEVELS,
+            f"workspace of {self.workspace_mib} MiB": not 1 <= workspace <= _MOST,
+            f"batches of {least}, {usual}, {largest}": not 1 <= least <= usual <= largest <= _MOST,
+            "bank of {} and up to {} blocks".format(*self.bank_blocks): not 1
             <= self.bank_blocks[0]
-            <= self.bank_blocks[1],
-            "a map of {} x {}".format(*self.map_hw): min(self.map_hw) < 1,
+            <= self.bank_blocks[1]
+            <= _MOST,
+            "map of {} x {}".format(*self.map_hw): min(self.map_hw) < 1 or max(self.map_hw) > _MOST,
         }
         for what, wrong in problems.items():
             if wrong:
-                raise EngineBuildError(f"there is no {what}", "Levels are 0 to 5; sizes grow and start at 1.")
+                raise EngineBuildError(
+                    f"TensorRT takes no {what}",
+                    f"Levels are 0 to 5; sizes grow, start at 1 and end at {_MOST}.",
+                )
 
     def arguments(self) -> str:
         """The options that are not the default, as ``edgead-runtime build`` takes them."""
