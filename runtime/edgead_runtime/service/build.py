@@ -194,7 +194,8 @@ def build_source(table: tables.CameraTable, base: Path) -> Source:
     """The source of a camera; paths are relative to ``base``.
 
     Raises:
-        SourceError: It is none.
+        SourceError: It is none, or a network camera's decoder or transport cannot be had here: that a start
+            says it is better than a camera that has failed once the loop runs.
     """
     text = table.source
     for kind in _RELATIVE_KINDS:
@@ -204,7 +205,8 @@ def build_source(table: tables.CameraTable, base: Path) -> Source:
         text = str(base / text)
     source = source_from_text(text)
     if isinstance(source, NetworkCamera):
-        return replace(source, decoder=table.decoder, transport=table.transport)
+        source = replace(source, decoder=table.decoder, transport=table.transport)
+        source.check()
     return source
 
 

@@ -83,6 +83,8 @@ class Capture:
         self.reconnects = 0
         self.ended = False
         self.failure: SourceError | None = None
+        self.away_since: float | None = None
+        """Since when nothing has come that should have; of all readers together."""
         self._missed, self._missed_s = 0, 0.0
         self._troubles: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -127,6 +129,14 @@ class Capture:
         if silent_s <= self.settings.stall_s:
             return
         self.set_trouble("stalled", f"{source.label} has given nothing for {silent_s:.0f} s")
+        away = self.away(since)
+        if away is not None:
+            self._reader.given_up.set()
+            self.failure = SourceError(
+                f"{source.label} has given nothing, {away}", "See whether it is there."
+            )
+            self.ended = True
+            return
         self._hung = [reader for reader in self._hung if reader.is_alive()]
         # A thread that hangs in a driver cannot be ended. Three are left behind at most, so that memory and
         # handles stay bounded; then we wait for one of them to come back.
@@ -136,6 +146,17 @@ class Capture:
             self.reconnects += 1
             self._reader = _Reader(self)
             self._reader.start()
+
+    def away(self, since: float) -> str | None:
+        """In words, for how long nothing has come, where that is too long; else ``None``.
+
+        Args:
+            since: When it began, if it begins now.
+        """
+        self.away_since = since if self.away_since is None else self.away_since
+        away_s = self.clock.monotonic() - self.away_since
+        give_up_s = self.settings.give_up_s
+        return f"for {away_s:.0f} s now" if give_up_s is not None and away_s >= give_up_s else None
 
     def _watch_triggers(self, missed: int) -> None:
         now = self.clock.monotonic()
@@ -158,7 +179,6 @@ class _Reader(threading.Thread):
         self.given_up = threading.Event()
         self.busy_since: float | None = None
         """Since when it has been waiting for the source."""
-        self._lost_since: float | None = None
         self._failures = 0
         self._due_s = -1.0
         self._label: str | None = None
@@ -195,8 +215,7 @@ class _Reader(threading.Thread):
             while not self.given_up.is_set():
                 self._step(session)
         except SourceLostError as error:
-            self._lost(error)
-            return False
+            return self._lost(error)
         except (EndOfSourceError, SourceError):
             raise
         except Exception as error:  # a driver's own exception must not end the thread unseen
@@ -204,8 +223,7 @@ class _Reader(threading.Thread):
             lost = SourceLostError(problem, "See what its driver says; it is tried again.")
             if not source.live:
                 raise SourceError(problem, "Mend what gives the frames.") from error
-            self._lost(lost)
-            return False
+            return self._lost(lost)
         finally:
             self.busy_since = None
             if session is not None:
@@ -226,6 +244,8 @@ class _Reader(threading.Thread):
                 self.given_up.wait(_AFTER_UNUSABLE_S)
         finally:
             self.busy_since = None
+        if self.given_up.is_set():  # it hung, and what it says now is no longer of this camera
+            return
         self._found_again()
         if grab is None:
             return
@@ -280,18 +300,21 @@ class _Reader(threading.Thread):
 
     # -- what goes wrong -------------------------------------------------------------------------------
 
-    def _lost(self, error: SourceLostError) -> None:
-        now = self._clock.monotonic()
-        self._lost_since = now if self._lost_since is None else self._lost_since
+    def _lost(self, error: SourceLostError) -> bool:
+        """False: it is to be opened again; true where another reader has it by now."""
+        if self.given_up.is_set():
+            return True
         self._failures += 1
         self._capture.reconnects += 1
         self._capture.set_trouble("lost", error.problem)
-        give_up_s = self._settings.give_up_s
-        if give_up_s is not None and now - self._lost_since >= give_up_s:
-            raise SourceError(f"{error.problem}, for {now - self._lost_since:.0f} s now", error.remedy)
+        away = self._capture.away(self._clock.monotonic())
+        if away is not None:
+            raise SourceError(f"{error.problem}, {away}", error.remedy)
+        return False
 
     def _found_again(self) -> None:
-        self._lost_since, self._failures = None, 0
+        self._failures = 0
+        self._capture.away_since = None
         for kind in ("lost", "stalled"):
             self._capture.set_trouble(kind, None)
 

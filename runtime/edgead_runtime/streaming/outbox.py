@@ -19,7 +19,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgead_runtime.errors import OutputError
-from edgead_runtime.streaming.outbox_file import committed, delete, insert, open_database, select
+from edgead_runtime.streaming.outbox_file import (
+    committed,
+    delete,
+    insert,
+    is_open,
+    open_database,
+    remember_state,
+    select,
+)
 from edgead_runtime.streaming.stored import Loss, StoredMessage
 
 log = logging.getLogger("edgead.outbox")
@@ -54,6 +62,8 @@ class Outbox:
         self.disk_problem = ""
         """Why messages wait in memory only; empty while the disk works."""
         self._unsaved: dict[int, StoredMessage] = {}
+        self._untold: dict[str, StoredMessage] = {}
+        """By key: what went from memory alone, and opened or closed something that the disk is to know of."""
         self._database = open_database(path)
         self._cursors: dict[str, int] = {}
         self._losses: dict[str, Loss] = {}
@@ -101,11 +111,13 @@ class Outbox:
     def save(self) -> bool:
         """Bring to the disk what waits in memory; false if the disk will not have it."""
         with self._lock:
-            if not self._unsaved:
+            if not self._unsaved and not self._untold:
                 return True
             before = {sink: replace(loss) for sink, loss in self._losses.items()}
             try:
                 with committed(self._database, synced=True):
+                    for message in self._untold.values():
+                        remember_state(self._database, message)
                     for message in self._unsaved.values():
                         insert(self._database, message)
                     self._keep_to_quota()
@@ -120,6 +132,7 @@ class Outbox:
                 log.warning("the outbox can be written again")
             self.disk_problem = ""
             self._unsaved.clear()
+            self._untold.clear()
             return True
 
     def unfinished(self) -> list[StoredMessage]:
@@ -146,8 +159,17 @@ class Outbox:
             self._cursors[sink] = max(number, self._cursors[sink])
             done = self._delivered_to_all()
             for each in [each for each in self._unsaved if each <= done]:
-                del self._unsaved[each]
+                self._keep_state(self._unsaved.pop(each))
             self._remember_cursors(done)
+
+    def _keep_state(self, message: StoredMessage) -> None:
+        """Of a message that will not be on the disk any more.
+
+        Or a crash after that would leave open what was told to be, or close again what was closed.
+        """
+        self._untold[message.key] = replace(message, attachments={})
+        if message.state == "closed" and not is_open(self._database, message.key):
+            del self._untold[message.key]
 
     def lost(self, sink: str) -> Loss:
         """What a sink will never get and was not told of yet."""
@@ -236,6 +258,8 @@ class Outbox:
                 return
             size -= message.size
             del self._unsaved[message.number]
+            if message.state != "closed":  # whoever missed that one is told by the next process
+                self._keep_state(message)
             self._count_loss(message.number, "updates" if message.state == "updated" else "messages")
 
     def _count_loss(self, number: int, what: str) -> None:

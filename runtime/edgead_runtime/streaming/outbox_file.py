@@ -96,7 +96,7 @@ def committed(database: sqlite3.Connection, *, synced: bool) -> Iterator[None]:
 
 
 def insert(database: sqlite3.Connection, message: StoredMessage) -> None:
-    """Write a message, and remember what is open until it closes."""
+    """Write a message, and with it what is open."""
     body = json.dumps(dict(message.body), ensure_ascii=False)
     database.execute(
         "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -115,6 +115,12 @@ def insert(database: sqlite3.Connection, message: StoredMessage) -> None:
         "INSERT INTO attachments VALUES (?, ?, ?)",
         [(message.number, name, data) for name, data in message.attachments.items()],
     )
+    remember_state(database, message)
+
+
+def remember_state(database: sqlite3.Connection, message: StoredMessage) -> None:
+    """Remember what is open until it closes."""
+    body = json.dumps(dict(message.body), ensure_ascii=False)
     if message.state == "closed":
         database.execute("DELETE FROM still_open WHERE key = ?", (message.key,))
     else:
@@ -122,6 +128,11 @@ def insert(database: sqlite3.Connection, message: StoredMessage) -> None:
             "INSERT OR REPLACE INTO still_open VALUES (?, ?, ?, ?)",
             (message.key, message.kind, message.camera, body),
         )
+
+
+def is_open(database: sqlite3.Connection, key: str) -> bool:
+    """Whether the file has it as opened and not closed."""
+    return database.execute("SELECT 1 FROM still_open WHERE key = ?", (key,)).fetchone() is not None
 
 
 def select(database: sqlite3.Connection, after: int, limit: int) -> list[StoredMessage]:

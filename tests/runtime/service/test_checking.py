@@ -17,6 +17,7 @@ from edgead_runtime.service import checking_camera
 from edgead_runtime.service.checking import check_loop
 from edgead_runtime.service.config import parse_config
 from edgead_runtime.streaming import LineLearning
+from edgead_runtime.streaming.sources import rtsp
 
 
 def _whole(folder):
@@ -230,6 +231,10 @@ def test_a_folder_without_the_right_to_write(check, tmp_path):
         ('source = "nowhere"', "there is no source nowhere"),
         ('source = "watch:nowhere"', "nowhere"),
         ('source = "0"', "camera 0"),
+        (
+            'source = "rtsp://c/1"\ndecoder = "opencv"\ntransport = "udp"',
+            "over udp, which OpenCV does not do",
+        ),
         ("crop = [0, 0, 80, 80]", "the frame is 80 x 80 pixels, the good pictures are 160 x 160"),
     ],
 )
@@ -239,6 +244,13 @@ def test_what_does_not_run_is_said_and_the_rest_is_tried(check, camera, problem)
     found = [line for line in said if "PROBLEM" in line]
     assert found
     assert any(re.search(problem, line) for line in found), found
+
+
+def test_udp_is_refused_where_pyav_is_not_installed(check, monkeypatch):
+    monkeypatch.setattr(rtsp, "find_spec", lambda name: None)
+    said, error = check('source = "rtsp://c/1"\ntransport = "udp"')
+    assert error is not None
+    assert [line for line in said if "PROBLEM" in line and 'pip install "edgead-runtime[rtsp]"' in line]
 
 
 def test_both_of_two_problems(check):

@@ -5,7 +5,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from edgead_runtime.errors import ConfigError
+from edgead_runtime.errors import ConfigError, SourceError
 from edgead_runtime.service.__main__ import main
 from edgead_runtime.service.build import build_source
 from edgead_runtime.service.config import config_from_data, load_config, parse_config
@@ -15,7 +15,7 @@ from edgead_runtime.service.tables import CameraTable, DriftTable, MessageKind
 from edgead_runtime.service.titles import TABLES
 from edgead_runtime.streaming.capture import CaptureSettings
 from edgead_runtime.streaming.messages import KINDS
-from edgead_runtime.streaming.sources import NetworkCamera, VideoFile, WatchedFolder
+from edgead_runtime.streaming.sources import NetworkCamera, VideoFile, WatchedFolder, rtsp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -263,10 +263,25 @@ def test_paths_are_relative_to_the_file(tmp_path):
     assert build_source(camera, tmp_path) == WatchedFolder(tmp_path / "in")
     video = CameraTable(name="a", detector="d", source="v.avi")
     assert build_source(video, tmp_path) == VideoFile(tmp_path / "v.avi")
-    network = CameraTable(name="a", detector="d", source="rtsp://c/1", decoder="opencv", transport="udp")
-    built = build_source(network, tmp_path)
+
+
+@pytest.mark.parametrize("source", ["rtsp://c/A", "RTSP://c/A"])
+def test_a_network_camera_is_opened_as_the_file_says_or_the_start_is_refused(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(rtsp, "find_spec", lambda name: object())
+    camera = CameraTable(name="a", detector="d", source=source, decoder="av", transport="udp")
+    built = build_source(camera, tmp_path)
     assert isinstance(built, NetworkCamera)
-    assert (built.decoder, built.transport) == ("opencv", "udp")
+    assert (built.url, built.decoder, built.transport) == ("rtsp://c/A", "av", "udp")
+    without = msgspec.structs.replace(camera, decoder="opencv")
+    with pytest.raises(SourceError, match=r'over udp, .* leave decoder = "opencv" out, or take transport'):
+        build_source(without, tmp_path)
+    monkeypatch.setattr(rtsp, "find_spec", lambda name: None)
+    with pytest.raises(SourceError, match="PyAV is not installed"):
+        build_source(camera, tmp_path)
+    with pytest.raises(SourceError, match="over udp, which OpenCV does not do"):
+        build_source(msgspec.structs.replace(camera, decoder="auto"), tmp_path)
+    as_usual = msgspec.structs.replace(camera, decoder="auto", transport="tcp")
+    assert isinstance(build_source(as_usual, tmp_path), NetworkCamera)
 
 
 def test_every_sink_of_the_example_can_be_made(tmp_path):

@@ -82,6 +82,35 @@ def test_a_source_that_hangs_is_noticed_and_opened_anew():
     wait_until(lambda: camera.closed == 2)  # the one that hung is closed by its own thread once it is back
 
 
+def test_one_that_hangs_for_too_long_ends_the_stream_if_that_was_asked():
+    release = threading.Event()
+    camera = FakeCamera([[*frames(3), lambda: release.wait(20)], *[[lambda: release.wait(20)]] * 50])
+    settings = CaptureSettings(stall_s=0.05, backoff_s=(0.01, 0.01), give_up_s=1.0)
+    began = time.monotonic()
+    with pytest.raises(SourceError, match=r"fake camera has given nothing, for \d+ s now"):
+        list(stream(FakeDetector(), camera, capture=settings))
+    assert time.monotonic() - began >= 1.0
+    release.set()
+
+
+def test_what_one_that_hung_says_later_is_not_of_the_camera():
+    heard, release, said = Recorder(), threading.Event(), threading.Event()
+
+    def fail():
+        release.wait(20)
+        said.set()
+        raise SourceLostError("the first connection broke off", "Plug it in.")
+
+    later = [lambda: (release.set(), said.wait(5), time.sleep(0.1)), *frames(20, start=100)]
+    camera = FakeCamera([[*frames(5), fail], later])
+    settings = CaptureSettings(stall_s=0.3, backoff_s=(0.02, 0.1))
+    running = stream(FakeDetector(), camera, capture=settings, listeners=[heard])
+    list(itertools.islice(running, 15))
+    assert ("stalled", "closed") in heard.heard("trouble")
+    assert ("lost", "opened") not in heard.heard("trouble")
+    assert running.stats()["camera"].reconnects == 1
+
+
 def test_one_that_always_hangs_costs_a_few_threads_and_no_more():
     release = threading.Event()
     hang = [lambda: release.wait(20)]

@@ -18,6 +18,7 @@ from edgead_runtime.streaming.mqtt_client import Broker, check_filter
 from edgead_runtime.streaming.mqtt_commands import MqttCommands
 from edgead_runtime.streaming.mqtt_trigger import MqttTrigger, label_of
 from edgead_runtime.streaming.sinks import Mqtt
+from edgead_runtime.streaming.stored import StoredMessage
 from hypothesis import given
 from hypothesis import strategies as st
 from stream_fakes import (
@@ -147,6 +148,27 @@ def test_a_broker_that_was_away_gets_all_in_order(broker):
     assert got[-1]["state"] == "closed"
     numbers = [(event["id"], event["state"] == "closed") for event in got]
     assert numbers == sorted(numbers)
+
+
+def _told(kind, state, key="", **body):
+    return StoredMessage(kind, "left", key, state, "2026-01-01T00:00:00.000Z", body)
+
+
+def test_an_alarm_whose_end_was_lost_does_not_stay_for_ever(broker, listening):
+    alarm = listening["edgead/left/alarm"]
+    with Mqtt(broker.address) as sink:
+        for key in ("ended", "lasts"):
+            sink.send(_told("event", "opened", key))
+        wait_until(lambda: alarm == [b"ON", b"ON"])
+        sink.send(_told("loss", "closed", messages=0, updates=3, pictures=1))
+        sink.send(_told("trouble", "opened", "t"))
+        wait_until(lambda: listening["edgead/left/trouble"])
+        assert alarm == [b"ON", b"ON"]  # no end was among those
+        sink.send(_told("loss", "closed", messages=1, updates=3, pictures=1))
+        wait_until(lambda: alarm[2:] == [b"OFF"])
+        sink.send(_told("event", "updated", "lasts"))
+        sink.send(_told("event", "closed", "lasts"))
+        wait_until(lambda: alarm[3:] == [b"ON", b"OFF"])
 
 
 def test_a_picture_that_is_too_large_for_the_broker_does_not_stand_in_the_way(broker, tmp_path, caplog):

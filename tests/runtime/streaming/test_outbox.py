@@ -171,6 +171,19 @@ def test_with_a_full_disk_messages_still_reach_the_sinks_and_are_saved_later(pat
     assert keys(Outbox(path, ["a", "b"]), "b") == ["before", "during", "after"]
 
 
+def test_what_went_from_memory_alone_is_neither_left_open_nor_closed_again(path, monkeypatch):
+    outbox = Outbox(path, ["a"])
+    outbox.add([message("from before", "opened")])
+    disk = _FullDisk(monkeypatch)
+    outbox.add([message("from before"), message("new", "opened", picture=10), message("short", "opened")])
+    outbox.add([message("short")])
+    outbox.took("a", 5)
+    disk.full = False
+    assert outbox.save()
+    outbox.close()
+    assert [left.key for left in Outbox(path, ["a"]).unfinished()] == ["new"]
+
+
 def test_with_a_full_disk_memory_stays_bounded_and_losses_are_counted(path, monkeypatch):
     outbox = Outbox(path, ["a"], max_bytes=200_000)
     _FullDisk(monkeypatch)

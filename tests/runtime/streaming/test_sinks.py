@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ import urllib.error
 import urllib.request
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -75,6 +77,18 @@ def test_files_rotate_and_the_oldest_goes(tmp_path):
     ]
     assert kept == [f"e{number}" for number in range(40 - len(kept), 40)]
     assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody take an open file away")
+@pytest.mark.parametrize("take_away", [Path.unlink, lambda path: path.rename(f"{path}-old")])
+def test_a_file_that_somebody_took_away_is_begun_anew(tmp_path, take_away):
+    path = tmp_path / "e.csv"
+    with Csv(path) as sink:
+        sink.send(event("e1"))
+        take_away(path)
+        sink.send(event("e2"))
+        sink.send(event("e3"))
+    assert [row["id"] for row in csv.DictReader(io.StringIO(path.read_text()))] == ["e2", "e3"]
 
 
 def test_csv_has_one_header_a_file_and_no_formulas(tmp_path):

@@ -3,7 +3,8 @@
 Topics, below a prefix (``edgead``):
 
 - ``PREFIX/status``: ``online``, and ``offline`` as the last will. Retained.
-- ``PREFIX/CAMERA/alarm``: ``ON`` while an event is open, else ``OFF``. Retained.
+- ``PREFIX/CAMERA/alarm``: ``ON`` while an event is open, else ``OFF``. Retained. ``OFF`` too where messages
+  were lost, until an event that lasts is updated.
 - ``PREFIX/CAMERA/KIND``: each message as JSON; kinds are ``event``, ``trouble``, ``drift``, ``learned`` and
   ``unlearned``.
 - ``PREFIX/CAMERA/picture``: the worst frame of the last event, JPEG. Retained.
@@ -90,6 +91,8 @@ class Mqtt(Sink):
         """
         if message.kind == "loss":
             self._publish("loss", message.as_json())
+            if message.body.get("messages"):
+                self._forget_open_events()
             return
         camera = message.camera
         if self._discovery and camera not in self._open:
@@ -105,6 +108,16 @@ class Mqtt(Sink):
         else:
             open_events.add(message.key)
         self._publish(f"{camera}/alarm", "ON" if open_events else "OFF", retain=True)
+
+    def _forget_open_events(self) -> None:
+        """What closed them may be among what was lost, and an alarm without an event would stay for ever.
+
+        One that lasts says so with its next update.
+        """
+        for camera, open_events in self._open.items():
+            if open_events:
+                self._publish(f"{camera}/alarm", "OFF", retain=True)
+                open_events.clear()
 
     def _publish_picture(self, message: StoredMessage) -> None:
         """The picture of an event, unless one as large was never taken, three times, though words were.

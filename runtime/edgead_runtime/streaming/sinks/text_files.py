@@ -57,7 +57,9 @@ class _RotatingFile(Sink):
 
     def _opened(self) -> IO[bytes]:
         if self._file is not None:
-            return self._file
+            if self._is_still_there(self._file):
+                return self._file
+            self.close()  # removed, or moved by logrotate: what is written there now would be seen by nobody
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._is_of_another_kind():
             self._rotate(max(1, self._keep))
@@ -69,6 +71,12 @@ class _RotatingFile(Sink):
         else:
             _append(file, self._header())
         return file
+
+    def _is_still_there(self, file: IO[bytes]) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def _is_of_another_kind(self) -> bool:
         """Whether the file begins otherwise than ours: an earlier version had other columns."""

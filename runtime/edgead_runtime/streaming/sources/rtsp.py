@@ -26,7 +26,8 @@ class NetworkCamera:
         url: ``rtsp://user:password@camera/path``; also http and udp, whatever FFmpeg opens.
         decoder: ``auto`` takes PyAV where it is installed, else OpenCV (docs/loop.md has the comparison).
         transport: ``tcp`` loses no packets and passes firewalls; ``udp`` is a little sooner on a good
-        network. timeout_s: Without an answer or a frame for so long, the connection counts as lost.
+            network, and needs PyAV.
+        timeout_s: Without an answer or a frame for so long, the connection counts as lost.
     """
 
     url: str = field(repr=False)
@@ -41,27 +42,40 @@ class NetworkCamera:
         """The address without what lets somebody in."""
         return shown_address(self.url)
 
+    @property
+    def _by_av(self) -> bool:
+        return self.decoder != "opencv" and find_spec("av") is not None
+
+    def check(self) -> None:
+        """Whether it could be opened as it is wanted, as far as that can be told without a network.
+
+        Raises:
+            SourceError: PyAV was asked for and is not installed, or udp, which takes it.
+        """
+        if self.decoder == "av" and not self._by_av:
+            raise SourceError(
+                "the decoder av is asked for and PyAV is not installed",
+                'Install it: pip install "edgead-runtime[rtsp]", or take decoder = "opencv".',
+            )
+        if self.transport == "udp" and self.url.startswith("rtsp") and not self._by_av:
+            # OpenCV asks for TCP whatever is wanted, but for a variable of the whole process's environment.
+            raise SourceError(
+                f"{self.label} is wanted over udp, which OpenCV does not do",
+                'Install PyAV: pip install "edgead-runtime[rtsp]"'
+                + (', and leave decoder = "opencv" out' if self.decoder == "opencv" else "")
+                + ', or take transport = "tcp".',
+            )
+
     def open(self) -> Session:
         """Connect.
 
         Raises:
             SourceLostError: It does not answer, or refuses.
-            SourceError: PyAV was asked for and is not installed, or udp, which it takes.
+            SourceError: See :meth:`check`.
         """
-        with_av = find_spec("av") is not None
-        if self.decoder == "av" and not with_av:
-            raise SourceError(
-                "the decoder av is asked for and PyAV is not installed",
-                'Install it: pip install "edgead-runtime[rtsp]", or take decoder = "opencv".',
-            )
-        if with_av and self.decoder != "opencv":
+        self.check()
+        if self._by_av:
             return _AvSession(self)
-        if self.transport == "udp" and self.url.startswith("rtsp"):
-            # OpenCV asks for TCP whatever is wanted, but for a variable of the whole process's environment.
-            raise SourceError(
-                f"{self.label} is wanted over udp, which OpenCV does not do",
-                'Install PyAV: pip install "edgead-runtime[rtsp]", or take transport = "tcp".',
-            )
         limit_ms = int(self.timeout_s * 1000)
         settings = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,

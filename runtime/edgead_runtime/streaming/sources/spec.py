@@ -34,7 +34,8 @@ def source_from_text(text: str) -> Source:
     if text.isdecimal():
         return Webcam(int(text))
     if text.lower().startswith(_ADDRESSES):
-        return NetworkCamera(text)
+        scheme, _, rest = text.partition("://")
+        return NetworkCamera(f"{scheme.lower()}://{rest}")  # FFmpeg knows no RTSP://
     if "!" in text and not is_there(Path(text)):
         return GStreamerPipeline(text)
     kind, colon, rest = text.partition(":")
