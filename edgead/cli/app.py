@@ -24,6 +24,7 @@ from edgead.cli.enroll import enroll
 from edgead.cli.evaluate import SeveralValues, evaluate
 from edgead.cli.export import export
 from edgead.cli.failures import InterruptedByUserError, OutputClosedError, report_failure
+from edgead.cli.help_pages import tidied
 from edgead.cli.recipes import recipes
 from edgead.cli.run import run_command
 from edgead.cli.screen import screen
@@ -68,15 +69,15 @@ def start(
         typer.echo(context.get_help())
 
 
-app.command(cls=SeveralValues, epilog=exit_codes.EXPLANATION)(export)
-app.command(epilog=exit_codes.EXPLANATION)(enroll)
+app.command(cls=SeveralValues, epilog=exit_codes.DONE)(export)
+app.command(epilog=exit_codes.DONE)(enroll)
 app.command(epilog=exit_codes.EXPLANATION)(detect)
 app.command(epilog=exit_codes.EXPLANATION)(screen)
-app.command("run")(run_command)
-app.command("eval", cls=SeveralValues, epilog=exit_codes.EXPLANATION)(evaluate)
-app.command(epilog=exit_codes.EXPLANATION)(demo)
-app.command(epilog=exit_codes.EXPLANATION)(verify)
-app.command()(bench)
+app.command("run", epilog=exit_codes.RUN)(run_command)
+app.command("eval", cls=SeveralValues, epilog=exit_codes.EVALUATED)(evaluate)
+app.command(epilog=exit_codes.DONE)(demo)
+app.command(epilog=exit_codes.VERIFIED)(verify)
+app.command(epilog=exit_codes.DONE)(bench)
 app.command(epilog=TUNE_EXIT_CODES)(tune)
 app.command(epilog=DIFF_EXIT_CODES)(diff)
 app.command()(recipes)
@@ -97,7 +98,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             # A terminal that lacks a letter of a file name is no reason to lose the results.
             stream.reconfigure(errors="backslashreplace")
     try:
-        outcome = typer.main.get_command(app).main(
+        outcome = tidied(typer.main.get_command(app)).main(
             args=None if arguments is None else list(arguments), prog_name="edgead", standalone_mode=False
         )
         sys.stdout.flush()

@@ -19,7 +19,7 @@ def bench(
     pictures: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PICTURES]...",
+            metavar="PICTURES",
             help="Pictures, or folders of them.",
             show_default="the detector's own good pictures",
         ),

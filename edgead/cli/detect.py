@@ -30,9 +30,7 @@ def detect(
     detector_file: Annotated[
         Path, typer.Argument(metavar="DETECTOR", help="The .edgead file from `enroll`.")
     ],
-    pictures: Annotated[
-        list[Path], typer.Argument(metavar="PICTURES...", help="Pictures, or folders of them.")
-    ],
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURES", help="Pictures, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
     encoder: Annotated[
         Path | None,
@@ -110,7 +108,7 @@ def detect(
         cascade=cascade,
     ) as detector:
         if detector.index.measured:
-            terminal.say(f"Index {detector.index.index}: {detector.index.reason}.")
+            terminal.say(f"The bank is searched by --index {detector.index.index}: {detector.index.reason}.")
         if budget is not None:
             for note in (*detector.encoder.remarks, *detector.budget_notes):
                 terminal.warn(note)

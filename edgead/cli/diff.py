@@ -32,6 +32,7 @@ def diff(
     encoder: Annotated[
         list[Path] | None,
         typer.Option(
+            metavar="FOLDER",
             help="Encoder bundle for --pictures; may be repeated, where the two have different ones.",
             show_default="inside the detectors, or where they were enrolled",
         ),

@@ -61,6 +61,7 @@ def enroll(
     layers: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="N,...",
             help="Blocks whose outputs are used; repeat it or separate by commas.",
             show_default="the encoder's deepest",
         ),

@@ -50,6 +50,7 @@ def export(
     layers: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="N,...",
             help="Blocks whose output is exported, counted from 1; repeat it or separate by commas.",
             show_default="the best one for the weights",
         ),
@@ -75,6 +76,7 @@ def export(
     precision: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME,...",
             help="fp32 (always there), int8, bf16, and for GPUs fp16 and fp8; repeat it or separate by "
             "commas. What does not inspect as fp32 does is left out.",
             show_default="fp32",
@@ -127,7 +129,9 @@ def export(
     ] = False,
     sm: Annotated[
         list[int] | None,
-        typer.Option(help="GPUs to build for with tensorrt-rtx, by compute capability: 86 89 120."),
+        typer.Option(
+            metavar="N...", help="GPUs to build for with tensorrt-rtx, by compute capability: 86 89 120."
+        ),
     ] = None,
     triton: Annotated[
         Path | None,

@@ -57,9 +57,11 @@ def report_failure(error: BaseException) -> int:
 
 def _usage(error: BaseException) -> str:
     problem = error.format_message() if hasattr(error, "format_message") else str(error)
+    problem = problem.replace(": Value error, ", ": ")  # how newer versions of typer begin what was wrong
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "edgead"
-    return f"{problem.rstrip('.')}. See `{command} --help`."
+    end = "" if problem.endswith("?") else "."
+    return f"{problem.rstrip('.')}{end} See `{command} --help`."
 
 
 def _say(message: str, code: int) -> int:

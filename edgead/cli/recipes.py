@@ -9,7 +9,8 @@ import typer
 
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(help="Show this one as a TOML file to start your own from.")
+        str | None,
+        typer.Argument(metavar="NAME", help="Show this one as a TOML file to start your own from."),
     ] = None,
 ) -> None:
     """List the recipes: the methods that `--recipe` knows; or write one out with all its settings."""

@@ -14,7 +14,7 @@ from edgead.cli.options import EnginePrecision
 def run_command(
     *,
     detector_file: Annotated[
-        Path | None, typer.Argument(metavar="[DETECTOR]", help="The .edgead file from `enroll`.")
+        Path | None, typer.Argument(metavar="DETECTOR", help="The .edgead file from `enroll`.")
     ] = None,
     source: Annotated[
         str | None,
@@ -37,10 +37,11 @@ def run_command(
         typer.Option(help="Encoder bundle.", show_default="inside the detector, or where it was enrolled"),
     ] = None,
     hits: Annotated[
-        int | None, typer.Option(min=1, help="Anomalous frames that open an event,", show_default="1")
+        int | None, typer.Option(min=1, help="How many anomalous frames open an event.", show_default="1")
     ] = None,
     window: Annotated[
-        int | None, typer.Option(min=1, help="among so many.", show_default="as many as --hits")
+        int | None,
+        typer.Option(min=1, help="Of how many frames --hits are counted.", show_default="as many as --hits"),
     ] = None,
     events: Annotated[Path | None, typer.Option(help="Write events to this JSONL file.")] = None,
     learn: Annotated[
@@ -59,11 +60,26 @@ def run_command(
             "asks for a token, which is printed.",
         ),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or openvino.")] = None,
-    precision: Annotated[
-        EnginePrecision | None, typer.Option(help="As in `edgead detect`.", show_default="fp32")
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="auto (the one that measures fastest here), onnxruntime, openvino or tensorrt.",
+            show_default="the configuration's, or auto",
+        ),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
+    precision: Annotated[
+        EnginePrecision | None,
+        typer.Option(
+            help="As for `detect`: bf16, or int8 and fp16 where the encoder was exported with them.",
+            show_default="the configuration's, or fp32",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Threads of the engine.", show_default="the configuration's, or the engine's choice"
+        ),
+    ] = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log lines as JSON, on stderr.")] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print an example with every field, and end.")

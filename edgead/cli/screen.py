@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def screen(
     *,
     pictures: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of pictures, or pictures.")
+        list[Path], typer.Argument(metavar="FOLDERS", help="Folders of pictures, or pictures.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
     encoder: Annotated[Path, typer.Option(help="Encoder bundle, the folder from `export`.")],

@@ -26,6 +26,7 @@ def tune(
     encoder: Annotated[
         list[Path] | None,
         typer.Option(
+            metavar="FOLDER",
             help="Bundle of a smaller encoder, the same backbone and weights with another --res; "
             "may be repeated.",
             show_default="the detector's own alone",
@@ -33,7 +34,9 @@ def tune(
     ] = None,
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="Engine to try; may be repeated.", show_default="all that are installed"),
+        typer.Option(
+            metavar="NAME", help="Engine to try; may be repeated.", show_default="all that are installed"
+        ),
     ] = None,
     calibrate: Annotated[
         Path | None,

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def verify(
     *,
-    encoder: Annotated[Path, typer.Argument(help="Encoder bundle.")],
+    encoder: Annotated[
+        Path, typer.Argument(metavar="ENCODER", help="Encoder bundle, the folder from `export`.")
+    ],
     precision: Precision = EnginePrecision.FP32,
     engine: Engine = "auto",
     threads: Threads = None,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from edgead_runtime.errors import OutputError
 
+from edgead.jobs.output_files import check_may_write
+
 
 @dataclass(frozen=True)
 class FolderKind:
@@ -33,12 +35,13 @@ def check_own_folder(out: Path, kind: FolderKind, *, overwrite: bool) -> None:
 
     Raises:
         OutputError: ``out`` is a file, holds anything edgead did not write, or an earlier folder of this kind
-            while ``overwrite`` is off.
+            while ``overwrite`` is off; or this user may not write where it is.
     """
     if out.exists() and not out.is_dir():
         raise OutputError(
             f"{out} is a file, and {kind.name} is a folder", f"Give another name after {kind.option}."
         )
+    check_may_write(out)
     if not out.exists():
         return
     present = sorted(entry.name for entry in out.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import msgspec
@@ -237,11 +238,13 @@ def recipe_from_dict(fields: dict[str, Any]) -> Recipe:
     Raises:
         RecipeError: A field is unknown, of the wrong type or out of range.
     """
-    unknown = set(fields) - set(Recipe.__dataclass_fields__)
+    known = list(Recipe.__dataclass_fields__)
+    unknown = sorted(set(fields) - set(known))
     if unknown:
+        close = [name for each in unknown for name in get_close_matches(each, known, 1)]
+        meant = f"Did you mean {', '.join(close)}? " if close else ""
         raise RecipeError(
-            f"recipe has no field {', '.join(sorted(unknown))}",
-            f"The fields are: {', '.join(Recipe.__dataclass_fields__)}.",
+            f"recipe has no field {', '.join(unknown)}", f"{meant}The fields are: {', '.join(known)}."
         )
     try:
         recipe = msgspec.convert(fields, Recipe)

@@ -94,7 +94,7 @@ def test_enroll_without_pictures(edgead, encoder, tmp_path):
         (["--layers", "12"], ["no layer 12", "--layers 12"]),
         (["--layers", "last"], ["last", "--help"]),
         (["--set", "neighbours"], ["--set neighbours", "NAME=VALUE"]),
-        (["--set", "neighbors=3"], ["no field neighbors", "neighbours"]),
+        (["--set", "neighbors=3"], ["no field neighbors", "Did you mean neighbours?"]),
         (["--set", "statistic=median"], ["statistic"]),
         (["--area-image", "nowhere.png"], ["there is no mask_image", "nowhere.png"]),
         (["--area-polygon", "0,0 1,0 1"], ["--area-polygon", "corners"]),
@@ -105,6 +105,7 @@ def test_enroll_without_pictures(edgead, encoder, tmp_path):
         (["--mask", "maybe"], ["maybe", "--help"]),
         (["--calibrate", "nowhere"], ["nowhere", "path"]),
         (["--sheet", "/no/such/folder/sheet.png"], ["no folder", "Make it"]),
+        (["--mask", "maybe"], ["'--mask': 'maybe' is not one of"]),
         (["--bogus"], ["--bogus", "--help"]),
     ],
 )
@@ -139,6 +140,15 @@ def test_enroll_on_a_full_disk(edgead, encoder, good, tmp_path, monkeypatch):
     command = ["enroll", "--encoder", encoder, "--good", good, "-o", tmp_path / "p.edgead", "--quiet"]
     edgead(*command).assert_refused("disk is full", "Free some space")
     assert contents(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are told of a folder on POSIX alone")
+def test_a_place_without_rights_is_refused_before_the_work(edgead, encoder, good, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, _mode: place != tmp_path)  # root may write everywhere
+    enrolling = ["enroll", "--encoder", encoder, "--good", good, "-o", tmp_path / "p.edgead"]
+    edgead(*enrolling).assert_refused("p.edgead: Permission denied", "that you may write to")
+    exporting = ["export", "--backbone", "dinov2_s", "--out", tmp_path / "new" / "encoder"]
+    edgead(*exporting).assert_refused("encoder: Permission denied", "that you may write to")
 
 
 def test_enroll_into_a_place_that_cannot_be_written(edgead, encoder, good, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from itertools import pairwise
 
 import pytest
 from drawn_parts import contents, draw_part
@@ -173,11 +174,24 @@ def test_recipes_version_and_help(edgead):
     assert edgead().code == 0
 
 
-@pytest.mark.parametrize("command", ["export", "enroll", "detect", "screen", "demo"])
+@pytest.mark.parametrize("command", ["detect", "screen"])
 def test_help_tells_the_exit_codes(edgead, command):
     ran = edgead(command, "--help")
     assert ran.code == 0
     assert "at least one is anomalous" in " ".join(ran.out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", ["export", "enroll", "run", "eval", "verify", "bench", "tune", "demo"])
+def test_help_reads_well(edgead, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    page = edgead(command, "--help").out
+    assert "<bool>" not in page, "a switch takes no value"
+    assert "anomalous" not in page.partition("Exit codes")[2], "these are not of what the command does"
+    for line, following in pairwise(page.splitlines()):
+        broken = line.strip() and following.strip() and not line.startswith(("│", "╭", "╰", " Usage"))
+        if broken and following.startswith(" "):
+            first = following.split()[0]
+            assert len(line.rstrip()) + 1 + len(first) >= 99, "no line ends before it is full"
 
 
 def test_files_that_are_not_looked_at_are_named(edgead, detector, pictures, tmp_path):

@@ -106,6 +106,13 @@ def test_with_json_lines_the_last_one_is_json_too(edgead, detector, tmp_path):
     assert (record["level"], record["message"].split(" /")[0]) == ("error", "there is no source")
 
 
+def test_a_source_without_a_frame_is_told_of(edgead, detector, tmp_path):
+    (tmp_path / "empty").mkdir()
+    ran = edgead("run", detector, "--source", tmp_path / "empty")
+    assert ran.code == 0
+    assert "gave no frame" in ran.err
+
+
 def test_what_is_no_source_is_said(edgead, detector, tmp_path):
     edgead("run", detector, "--source", tmp_path / "nowhere").assert_refused("there is no source", "rtsp")
 

@@ -110,6 +110,7 @@ def build_camera(
     }
     path = base / table.detector
     stored = read_bundle(path)
+    source = build_source(table, base)  # a wrong path is told before a detector is loaded, which takes long
     if table.budget_ms is not None and stored.manifest.tuning is not None:
         check_not_overridden(path, stored.manifest.tuning, options, cascade=False)
         # As it was tuned: a shared encoder is in its engine before the detector could choose one.
@@ -135,7 +136,7 @@ def build_camera(
     return Camera(
         table.name,
         detector,
-        build_source(table, base),
+        source,
         table.budget_ms,
         capture_settings(table),
         Rules(**msgspec.structs.asdict(table.rules)),

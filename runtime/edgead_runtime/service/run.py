@@ -52,11 +52,17 @@ def run_loop(config: LoopConfig, base: Path) -> Mapping[str, CameraStats]:
         except StoppedWhileStartingError:
             log.info("ended before it had begun")
             return {}
+        finally:
+            starting.over()
         manager.ready(lambda: stream.standing_s < LOOP_STANDS_S, lambda: _in_a_line(stream))
         _follow(stream, config.log.status_every_s)
         manager.stopping()
         _say_status(stream)
-        return stream.stats()
+        ended = stream.stats()
+        for name, stats in ended.items():
+            if not stop.is_set() and not stats.inspected and not stats.not_inspected:
+                log.warning("%s: its source ended and gave no frame. Is the folder empty?", name)
+        return ended
 
 
 def _metrics(config: LoopConfig, stack: ExitStack) -> Metrics | None:
