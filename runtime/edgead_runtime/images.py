@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -128,12 +129,13 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: str | os.PathLike[str]) -> Picture:
     """Read a picture file.
 
     Raises:
         PictureError: It does not exist, is not a picture, is truncated, or is too small or too large.
     """
+    path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -68,6 +68,11 @@ def test_jpeg_is_pillows_decoding():
     assert np.array_equal(_frame(data), np.asarray(Image.open(io.BytesIO(data)))[:, :, ::-1])
 
 
+def test_a_path_may_be_text(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "part.png")
+    assert read_picture(str(tmp_path / "part.png")).name == "part.png"
+
+
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "BMP", "PPM"])
 def test_grey_becomes_three_equal_channels(file_format):
     assert np.array_equal(_frame(_bytes(Image.fromarray(GREY), file_format)), _grey_frame(GREY))
