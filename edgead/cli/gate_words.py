@@ -17,7 +17,7 @@ def say_gates(terminal: Terminal, gates: Sequence[GateReport]) -> None:
         return
     width = max(len(gate.engine) for gate in gates)
     scenes = len({row.scene for row in gates[0].rows})
-    terminal.say(f"Other precisions against fp32, on {scenes} scenes:")
+    terminal.say(f"Against fp32 in ONNX Runtime, on {scenes} scenes:")
     terminal.say(f"  {'engine':<{width}}  rank correlation mean, worst  score error median, worst  verdict")
     for gate in gates:
         auroc = (

@@ -151,7 +151,7 @@ def test_a_machine_where_all_is_well():
     assert "NVIDIA Jetson Orin Nano (JetPack 6, L4T 36.4.0)" in page
     assert "Orin, compute capability 8.7, 7 GB, driver for CUDA up to 12.6" in page
     assert "TensorRT in fp32, fp16, bf16, int8\n" in page + "\n"
-    assert "yes  tensorrt on cuda         10.3.0" in page
+    assert "yes  tensorrt on cuda             10.3.0" in page
     assert "To mend" not in page
 
 

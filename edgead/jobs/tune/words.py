@@ -104,5 +104,5 @@ def what_would_help(found: Tune, encoders: Sequence[Path]) -> list[str]:
         lines.append(
             "No setting ran in bfloat16, which this processor or this choice of engines does not have."
         )
-    lines.append(f"Else: a budget of {fastest.times.p99_ms:.0f} ms or more, or a faster machine.")
+    lines.append(f"What would hold: a budget of {fastest.times.p99_ms:.0f} ms or more, or a faster machine.")
     return lines

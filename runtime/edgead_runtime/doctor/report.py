@@ -83,12 +83,12 @@ def _engine(probed: Probed, machine: MachineFacts) -> str:
     names = _ENGINE_PACKAGES.get(probed.engine, (probed.engine,))
     version = next((machine.packages[name] for name in names if name in machine.packages), "")
     if probed.status == "runs":
-        return f"  yes  {probed.name:<24} {version}".rstrip()
+        return f"  yes  {probed.name:<28} {version}".rstrip()
     no_gpu = probed.device == "cuda" and machine.gpu is None and not machine.nvidia_card
     reason = "needs an NVIDIA GPU" if no_gpu else probed.reason
     if probed.status == "builds":
         reason += "; engines for other machines can be built here"
-    return f"  no   {probed.name:<24} {reason}"
+    return f"  no   {probed.name:<28} {reason}"
 
 
 def _to_do(title: str, findings: Sequence[Finding]) -> list[str]:
