@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from edgead_runtime.tensorrt.options import BuildOptions, Hardware, refuse_dla
 from edgead_runtime.tensorrt.record import GraphName
 
 OK, PROBLEMS_FOUND, FAILED = 0, 1, 2
+OUTPUT_CLOSED = 141
+"""As a shell says of a program that writes to one which has ended, such as ``head``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         code: int = chosen.run(chosen)
+        sys.stdout.flush()
         return code
     except EdgeadError as error:
         print(f"edgead-runtime: {error}", file=sys.stderr)
@@ -35,6 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("edgead-runtime: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        _write_no_more()
+        return OUTPUT_CLOSED
+    except OSError as error:
+        _write_no_more()
+        why = error.strerror or str(error)
+        print(f"edgead-runtime: cannot go on ({why}). See whether the disk has room.", file=sys.stderr)
+        return FAILED
+
+
+def _write_no_more() -> None:
+    """Python would write at its end what it could not write now."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _parser() -> argparse.ArgumentParser:

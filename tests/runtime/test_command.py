@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from edgead_runtime import command
@@ -15,6 +16,22 @@ def test_it_runs_as_a_module():
     )
     assert "build" in done.stdout
     assert "doctor" in done.stdout
+
+
+def test_what_it_prints_can_be_written_nowhere():
+    quick = "from edgead_runtime import command as c; c.run_doctor = lambda **_: print('fine') or 0; c.run()"
+    doctor = [sys.executable, "-c", quick, "doctor"]
+    with subprocess.Popen(doctor, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as piped:
+        piped.stdout.close()  # as `| true` does
+        said = piped.stderr.read()
+    assert (piped.returncode, said) == (command.OUTPUT_CLOSED, "")
+    full = Path("/dev/full")
+    if full.exists():
+        with full.open("w") as disk:
+            done = subprocess.run(doctor, stdout=disk, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == command.FAILED
+        assert done.stderr.startswith("edgead-runtime: cannot go on (No space left")
+        assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
