@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timezone
+
+import cv2
+
+_FFMPEG_LEVEL, _OPENCV_LEVEL = "OPENCV_FFMPEG_LOGLEVEL", "OPENCV_LOG_LEVEL"
+_QUIET = "-8"  # AV_LOG_QUIET
 
 
 class _JsonFormatter(logging.Formatter):
@@ -55,7 +61,8 @@ def logging_to_stderr(*, as_json: bool, level: str) -> Iterator[None]:
         logging.captureWarnings(capture=True)
     threading.excepthook = _log_thread
     try:
-        yield
+        with _opencv_silent() if as_json else contextlib.nullcontext():
+            yield
     finally:
         threading.excepthook = hook
         if ours:
@@ -63,6 +70,25 @@ def logging_to_stderr(*, as_json: bool, level: str) -> Iterator[None]:
             root.removeHandler(handler)
         logger.handlers[:], logger.propagate = before[:2]
         logger.setLevel(before[2])
+
+
+@contextlib.contextmanager
+def _opencv_silent() -> Iterator[None]:
+    """Its lines, and those of its FFmpeg, would be no JSON; of a camera that is lost we tell ourselves.
+
+    Whoever wants them sets the variables of the environment that are there for that.
+    """
+    ours = _FFMPEG_LEVEL not in os.environ
+    os.environ.setdefault(_FFMPEG_LEVEL, _QUIET)  # read when it first opens a stream
+    level = cv2.utils.logging.getLogLevel()
+    if _OPENCV_LEVEL not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+        if ours:
+            os.environ.pop(_FFMPEG_LEVEL, None)
 
 
 def _log_thread(found: threading.ExceptHookArgs) -> None:

@@ -47,11 +47,6 @@ class Message:
     attachments: Mapping[str, Attachment] = field(default_factory=dict, repr=False)
     """File name -> what makes its bytes; made in the thread that writes the outbox."""
 
-    @property
-    def may_be_thinned(self) -> bool:
-        """Whether it is the first to go where space is short: the closing message says it all again."""
-        return self.state == "updated"
-
 
 def picture_and_map(
     image: NDArray[np.uint8], make_map: Callable[[], NDArray[np.float32]], full_scale: float

@@ -169,6 +169,18 @@ def test_whatever_is_logged_is_a_line_of_json():
     assert "RuntimeError" in records[3]["exception"]
 
 
+def test_a_lost_camera_writes_nothing_that_is_no_json(line):
+    """In a process of its own: FFmpeg takes its level once."""
+    (line / "loop.toml").write_text(
+        '[[camera]]\nname = "a"\ndetector = "part.edgead"\nsource = "rtsp://127.0.0.1:9/x"\n'
+        'decoder = "opencv"\nbackoff_s = [0.05, 0.1]\ngive_up_s = 0.5\n'
+    )
+    _, err = _start(line, "loop.toml", "--log-json").communicate(timeout=60)
+    said = [json.loads(text)["message"] for text in err.splitlines()]
+    assert any("a: lost" in message for message in said)
+    assert "cannot be opened, for" in said[-1]
+
+
 def test_no_camera_is_said(tmp_path):
     with ExitStack() as stack, pytest.raises(EdgeadError, match="there is no camera"):
         build_cameras(parse_config(b"", "loop.toml"), tmp_path, stack)

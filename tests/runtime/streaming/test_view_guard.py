@@ -5,16 +5,18 @@ import http.client
 import json
 import logging
 import socket
+import time
 
 import pytest
 from edgead_runtime.errors import ConfigError
-from edgead_runtime.streaming.view import LiveView
+from edgead_runtime.streaming.view import LiveView, serving
 from edgead_runtime.streaming.view.addresses import is_loopback
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from stream_fakes import FakeDetector, frame_scoring
+from stream_fakes import FakeDetector, frame_scoring, wait_until
 from view_helpers import DirectTeacher, Looking, Stand, running
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 TOKEN = "a-token-of-sixteen-characters"
 
@@ -78,6 +80,23 @@ def test_only_its_own_page_may_change_something(here):
         assert say(here, Origin=origin) == 403
     assert say(here, Sec_Fetch_Site="cross-site") == 403
     assert say(here, Sec_Fetch_Site="same-site") == 403
+
+
+def test_who_never_finishes_a_request_does_not_keep_others_out(here, monkeypatch):
+    monkeypatch.setattr(serving, "_ASKS_WITHIN_S", 0.5)
+    with contextlib.ExitStack() as stack:
+        for _ in range(70):
+            idle = stack.enter_context(socket.create_connection(("127.0.0.1", here.port), timeout=5))
+            idle.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        wait_until(lambda: ask(here)[0] == 200, timeout_s=10)
+
+
+def test_a_browser_that_stays_is_not_sent_away(here, monkeypatch):
+    monkeypatch.setattr(serving, "_ASKS_WITHIN_S", 0.5)
+    with connect(f"ws://127.0.0.1:{here.port}/live") as browser:
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            browser.recv(timeout=5)
 
 
 def test_a_form_is_no_request(here):

@@ -7,6 +7,7 @@ import socket
 import threading
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edgead_runtime.streaming.view.app import ViewApp
 from edgead_runtime.streaming.view.guard import Guard
@@ -18,6 +19,24 @@ _CONNECTIONS = 64
 _HEADER_BYTES = 16_384
 _GRACE_S = 2
 _END_S = 5.0
+_ASKS_WITHIN_S = 10.0
+
+
+class Impatient(H11Protocol):
+    """Closes a connection over which no whole request has come.
+
+    uvicorn would wait for ever, for whoever has no token too, and 64 would keep the page from everybody.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody is there."""
+        super().connection_made(transport)
+        self.loop.call_later(_ASKS_WITHIN_S, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        # One that became a WebSocket is no longer among them.
+        if self.cycle is None and self in self.connections:
+            self.transport.close()
 
 
 class Serving:
@@ -49,7 +68,7 @@ class Serving:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 Guard(self._app.app, host, port, token),
-                http="h11",
+                http=Impatient,
                 lifespan="off",
                 access_log=False,
                 log_config=None,
