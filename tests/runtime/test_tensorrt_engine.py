@@ -536,6 +536,18 @@ def test_a_bank_that_the_engine_has_no_room_for(gpu, bundle, part, quick, tmp_pa
         loaded(part(5))
 
 
+def test_an_engine_for_a_detector_has_room_for_its_bank(gpu, bundle, part, quick, tmp_path):
+    staged = Encoder.load(bundle, engine="onnxruntime", threads=1, fused=False)
+    path = tmp_path / "part.edgead"
+    Detector.enroll(staged, [part(n) for n in range(4)], recipe=quick).save(path)
+    built = build_engine(path, "tensorrt", BuildOptions(bank_blocks=(1, 3)))
+    assert built.record.options.bank_blocks == (4, 5)
+    with Detector.load(path, engine="tensorrt") as loaded:
+        loaded.add_good(part(4))
+        loaded(part(5))
+    assert build_engine(path, "tensorrt").record.options.bank_blocks == BuildOptions().bank_blocks
+
+
 def test_what_tensorrt_says_for_weeks_is_not_kept(sum_engine):
     logger, severity = sum_engine._logger, sum_engine._logger.Severity
     for number in range(1000):

@@ -15,7 +15,7 @@ from edgead_runtime.encoder_bundle import EncoderBundle
 from edgead_runtime.errors import EngineBuildError, OutputError
 from edgead_runtime.files import sha256_bytes, write_atomic
 from edgead_runtime.index.in_engine import ROWS_AT_ONCE, search_graph
-from edgead_runtime.manifest import Precision
+from edgead_runtime.manifest import EncoderManifest, Precision
 from edgead_runtime.tensorrt.api import FLAVOURS, Flavour, FlavourName, TensorRT, TensorRTForRTX, load
 from edgead_runtime.tensorrt.builder import Plan, build_plan, check_options, check_targets
 from edgead_runtime.tensorrt.capability import check_capability
@@ -35,7 +35,7 @@ from edgead_runtime.tensorrt.record import (
     refuses_hardware,
     this_platform,
 )
-from edgead_runtime.tensorrt.store import Wanted, open_encoder, rebuild_command, write_engine
+from edgead_runtime.tensorrt.store import Wanted, open_encoder, rebuild_command, rows_of, write_engine
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,8 @@ def build_engine(
     checked = [] if unchecked or kind.ahead_of_time else gate_pictures(pictures)
     if checked:
         check_reference()
+    if name == "frame":
+        options = with_room_for(rows_of(source), bundle.manifest, precision, options)
     place = None if bundle.path is None else str(bundle.path)
     folder = folder_to_build_into(place, into_cache=into_cache)
     with only_builder(folder, lambda: progress("Waiting for another build", 0.0)):
@@ -217,6 +219,18 @@ def make_record(
         parity=None,
         platform="" if flavour.ahead_of_time else this_platform(),
     )
+
+
+def with_room_for(
+    rows: int, manifest: EncoderManifest, precision: Precision, options: BuildOptions
+) -> BuildOptions:
+    """Options whose largest bank holds these patches, and a quarter more for parts that are added."""
+    file = manifest.frame_of(precision)
+    usual, most = options.bank_blocks
+    needed = 0 if file is None else -(-rows // file.block_rows)
+    if needed <= most:
+        return options
+    return msgspec.structs.replace(options, bank_blocks=(max(usual, needed), needed + -(-needed // 4)))
 
 
 def check_precision(bundle: EncoderBundle, precision: Precision) -> None:

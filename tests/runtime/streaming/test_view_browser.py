@@ -157,6 +157,20 @@ def test_good_is_pressed_and_undone(opened, part):
     assert [lesson.kind for lesson in part.teacher.taught] == ["good", "undo", "defect"]
 
 
+def test_undo_takes_back_what_it_names_when_the_finger_comes_down(opened, part):
+    page = opened()
+    verdict(page, "ANOMALY")
+    part.teacher.keep_defect("left", Picture("mine.png", part.good), "Anna")
+    expect(page.locator("#undo")).to_have_text("Undo mine.png")
+    page.locator("#undo").hover()
+    page.mouse.down()
+    part.teacher.keep_defect("left", Picture("theirs.png", part.good), "Bert")  # at another page
+    expect(page.locator("#undo")).to_have_text("Undo theirs.png")
+    page.mouse.up()
+    wait_until(lambda: len(part.teacher.taught) == 3)
+    assert [lesson.undone for lesson in part.teacher.taught] == [True, False, False]
+
+
 def test_what_is_held_is_what_is_meant(opened, part):
     page = opened()
     verdict(page, "ANOMALY")

@@ -257,7 +257,10 @@ async function ask(path, body, told) {
 function showButtons() {
   const sayable = picture.shown?.about.inspected && !busy;
   at("good").disabled = at("defect").disabled = !sayable;
-  at("undo").disabled = busy || !lastLesson(lessons);
+  // Somebody at another page may have said the last one, so the button names what it takes back.
+  const last = lastLesson(lessons);
+  at("undo").disabled = busy || !last;
+  at("undo-what").textContent = last ? last.picture : "";
 }
 
 for (const [id, words] of [["good", "is known as good from now on"], ["defect", "is kept as a defect"]]) {
@@ -285,7 +288,12 @@ function letGo() {
 function undo(lesson) {
   if (lesson && !busy) ask("api/undo", { lesson: lesson.id }, () => `${lesson.picture}: taken back.`);
 }
-at("undo").addEventListener("click", () => undo(lastLesson(lessons)));
+let named = null;
+at("undo").addEventListener("pointerdown", () => (named = lastLesson(lessons)));
+at("undo").addEventListener("click", () => {
+  undo(named ?? lastLesson(lessons));
+  named = null;
+});
 
 async function setThreshold(value) {
   const before = state.threshold;
