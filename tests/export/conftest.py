@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,12 @@ from edgead_export.export import ExportOptions
 from edgead_export.weights.sources import LoadedWeights, load_weights
 from edgead_export.weights.standin import STAND_INS
 from edgead_runtime.manifest import Weights
+from edgead_runtime.tensorrt import device as device_module
+from edgead_runtime.tensorrt.cuda_bindings import CudaBindings
 from safetensors.torch import save_file
+from simulated_gpu import SimulatedGpu
+from simulated_gpu.cuda import SimulatedCudart
+from simulated_gpu.tensorrt import SimulatedTensorRt
 
 State = dict[str, torch.Tensor]
 
@@ -163,3 +169,15 @@ def tiny_export(
         return ExportOptions(**{**fields, **changes})
 
     return make
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimulatedGpu:
+    """A simulated GPU with a TensorRT: see ``tests/simulated_gpu``. Nothing here ran on a GPU."""
+    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
+    gpu = SimulatedGpu()
+    monkeypatch.setattr(
+        device_module, "IMPLEMENTATIONS", {"sys": lambda: CudaBindings.open(SimulatedCudart(gpu))}
+    )
+    monkeypatch.setitem(sys.modules, "tensorrt", SimulatedTensorRt(gpu, "10.3.0"))
+    return gpu

@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import shutil
-import sys
 
 import msgspec
 import numpy as np
@@ -16,11 +15,7 @@ from edgead_export.precisions.half import to_half
 from edgead_export.resolution import Resolution
 from edgead_runtime import EncoderBundle
 from edgead_runtime.manifest import EncoderFile, encode_manifest
-from edgead_runtime.tensorrt import device as device_module
-from edgead_runtime.tensorrt.cuda_bindings import CudaBindings
-from simulated_gpu import SimulatedGpu
 from simulated_gpu import tensorrt as simulated
-from simulated_gpu.cuda import SimulatedCudart
 
 from edgead.cli import run
 from edgead.jobs.bisect import bisect
@@ -103,18 +98,6 @@ def test_what_is_no_number_is_as_wrong_as_can_be(blocks, tmp_path):
     found = bisect(EncoderBundle.open(folder), "fp16", engine="onnxruntime", threads=1)
     assert found.first_below == "block 1"
     assert {row.stage: row.cosine_min for row in found.stages}["block 1"] == -1
-
-
-@pytest.fixture
-def gpu(monkeypatch, tmp_path):
-    """A simulated one: see ``tests/simulated_gpu``. Nothing here ran on a GPU."""
-    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
-    gpu = SimulatedGpu()
-    monkeypatch.setattr(
-        device_module, "IMPLEMENTATIONS", {"sys": lambda: CudaBindings.open(SimulatedCudart(gpu))}
-    )
-    monkeypatch.setitem(sys.modules, "tensorrt", simulated.SimulatedTensorRt(gpu, "10.3.0"))
-    return gpu
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from edgead_export.encoder_module import PatchEncoder
 from edgead_export.export import export_encoder
 from edgead_export.precisions import offering
 from edgead_export.precisions.centering import center
@@ -18,51 +17,17 @@ from edgead_export.precisions.half import BFLOAT16, to_half
 from edgead_export.precisions.linears import Constants, find_linears
 from edgead_export.precisions.making import fp8_attempts
 from edgead_export.precisions.statistics import means, observe
-from edgead_export.tracing import trace
-from edgead_export.weights.loading import build_model
 from edgead_runtime import Encoder, EncoderBundle
 from edgead_runtime.agreement import GateLimits
-from edgead_runtime.engines import EngineOptions, create_engine
 from edgead_runtime.errors import BundleError, EngineUnavailableError
 from onnx import TensorProto, helper, numpy_helper
-
-LOOSE = GateLimits(rank_correlation_min=0.5, score_error_median=0.3, score_error_max=0.6)
-"""Random weights have no structure that a gate could hold them to."""
+from traced_encoders import LOOSE, apart, inputs_of, run, traced_encoder
 
 
 @pytest.fixture(scope="module", params=["dinov2_s", "dinov2_g_reg", "clip_b16"])
 def traced(tiny, random_weights, request):
     """Each family's code path: GELU, SwiGLU with registers, and CLIP's."""
-    spec = tiny(request.param)
-    size = (4 * spec.patch_size, 6 * spec.patch_size)
-    weights = random_weights(spec)
-    encoder = PatchEncoder(
-        build_model(spec, weights.state, "random"),
-        spec,
-        size=size,
-        layers=(1, 3),
-        attention=True,
-        position_rule=spec.position_rule,
-    ).eval()
-    return trace(encoder, size, opset=17, dynamic_batch=False), size
-
-
-def inputs_of(size, count=2):
-    random = np.random.default_rng(0)
-    return [{"image": random.standard_normal((1, 3, *size), dtype=np.float32)} for _ in range(count)]
-
-
-def run(model, feeds, precision="fp32"):
-    options = EngineOptions(precision=precision, threads=1)
-    with create_engine(model.SerializeToString(), "onnxruntime", options) as engine:
-        return engine.run(feeds)
-
-
-def apart(found, expected):
-    return max(
-        float(np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name]))
-        for name in expected
-    )
+    return traced_encoder(tiny, random_weights, request.param)
 
 
 def types_of(model):

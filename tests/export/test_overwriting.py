@@ -1,22 +1,13 @@
 """``edgead export --overwrite``: everything that edgead puts into a bundle may go, and nothing else."""
 
-import sys
-
 import pytest
 from edgead_export.precisions import offering
 from edgead_runtime import EncoderBundle
-from edgead_runtime.agreement import GateLimits
-from edgead_runtime.tensorrt import device as device_module
 from edgead_runtime.tensorrt.building import build_engine
-from edgead_runtime.tensorrt.cuda_bindings import CudaBindings
-from simulated_gpu import SimulatedGpu
-from simulated_gpu.cuda import SimulatedCudart
-from simulated_gpu.tensorrt import SimulatedTensorRt
+from traced_encoders import LOOSE
 
 from edgead.cli import run
 
-LOOSE = GateLimits(rank_correlation_min=0.5, score_error_median=0.3, score_error_max=0.6)
-"""Random weights have no structure that a gate could hold them to."""
 PLAIN = ["encoder.onnx", "manifest.json", "parity.json", "parity.png"]
 
 
@@ -33,17 +24,6 @@ def export(tiny_export, monkeypatch):
 
     call.out = options.out
     return call
-
-
-@pytest.fixture
-def gpu(monkeypatch, tmp_path):
-    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
-    gpu = SimulatedGpu()
-    monkeypatch.setattr(
-        device_module, "IMPLEMENTATIONS", {"sys": lambda: CudaBindings.open(SimulatedCudart(gpu))}
-    )
-    monkeypatch.setitem(sys.modules, "tensorrt", SimulatedTensorRt(gpu, "10.3.0"))
-    return gpu
 
 
 def names(folder):

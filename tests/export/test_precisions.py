@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 from edgead_export import bundle_files
-from edgead_export.encoder_module import PatchEncoder
 from edgead_export.errors import ParityError, PrecisionError
 from edgead_export.export import export_encoder
 from edgead_export.parity import parity_pictures
@@ -20,54 +19,14 @@ from edgead_export.precisions.making import Attempt, int8_attempts
 from edgead_export.precisions.offering import GatePictures
 from edgead_export.precisions.smoothing import smooth
 from edgead_export.precisions.statistics import Activations, largest, observe
-from edgead_export.tracing import trace
-from edgead_export.weights.loading import build_model
 from edgead_runtime import Encoder, EncoderBundle
-from edgead_runtime.agreement import GateLimits
-from edgead_runtime.engines import EngineOptions, create_engine
 from onnx import TensorProto, helper, numpy_helper
-
-SIZE = (56, 84)
-LOOSE = GateLimits(rank_correlation_min=0.5, score_error_median=0.3, score_error_max=0.6)
-"""Random weights have no structure that a gate could hold them to."""
+from traced_encoders import LOOSE, apart, inputs_of, run, traced_encoder
 
 
 @pytest.fixture(scope="module", params=["dinov2_s", "clip_b16"])
 def traced(tiny, random_weights, request):
-    return _trace(tiny, random_weights, request.param)
-
-
-def _trace(tiny, random_weights, name, opset=17):
-    spec = tiny(name)
-    size = tuple(side // 14 * spec.patch_size for side in SIZE)
-    weights = random_weights(spec)
-    encoder = PatchEncoder(
-        build_model(spec, weights.state, "random"),
-        spec,
-        size=size,
-        layers=(1, 3),
-        attention=True,
-        position_rule=spec.position_rule,
-    ).eval()
-    return trace(encoder, size, opset=opset, dynamic_batch=False), size
-
-
-def inputs_of(size, count=2):
-    random = np.random.default_rng(0)
-    return [{"image": random.standard_normal((1, 3, *size), dtype=np.float32)} for _ in range(count)]
-
-
-def run(model, feeds, precision="fp32"):
-    options = EngineOptions(precision=precision, threads=1)
-    with create_engine(model.SerializeToString(), "onnxruntime", options) as engine:
-        return engine.run(feeds)
-
-
-def near(found, expected):
-    return max(
-        float(np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name]))
-        for name in expected
-    )
+    return traced_encoder(tiny, random_weights, request.param)
 
 
 def infer(model):
@@ -95,7 +54,7 @@ def test_linears_are_the_six_of_each_block_by_name(traced):
 @pytest.mark.parametrize("opset", [17, 18])
 def test_ranges_are_those_of_the_tensors(traced, tiny, random_weights, opset):
     # Opset 18 writes reductions in another way.
-    model, size = traced if opset == 17 else _trace(tiny, random_weights, "dinov2_s", opset)
+    model, size = traced if opset == 17 else traced_encoder(tiny, random_weights, "dinov2_s", opset)
     name = sources(model)[0]
     inputs = inputs_of(size)
     found = observe(model, [name], inputs)[name]
@@ -120,7 +79,7 @@ def test_smoothing_changes_nothing_but_the_ranges(traced):
     for name, expected in predicted.items():
         np.testing.assert_allclose(after[name].high, expected.high, rtol=2e-3, atol=1e-4)
     assert len(smoothed.graph.node) == len(model.graph.node)
-    assert near(run(smoothed, inputs[0]), run(model, inputs[0])) < 1e-4
+    assert apart(run(smoothed, inputs[0]), run(model, inputs[0])) < 1e-4
 
 
 def test_int8_quantizes_linear_layers_and_nothing_else(traced):
@@ -147,7 +106,7 @@ def test_int8_quantizes_linear_layers_and_nothing_else(traced):
     weights = [tensor for tensor in constants.values() if tensor.data_type == TensorProto.INT8]
     assert len([tensor for tensor in weights if len(tensor.dims) == 2]) == 18
     expected = run(model, inputs_of(size)[0])
-    assert near(run(attempt.model, inputs_of(size)[0], "int8"), expected) < 0.1
+    assert apart(run(attempt.model, inputs_of(size)[0], "int8"), expected) < 0.1
 
 
 def test_an_int8_weight_takes_a_quarter(traced):
@@ -195,7 +154,7 @@ def test_symmetric_int8_is_what_tensorrt_takes(traced):
     for name in zeros:
         assert constants[name].data_type == TensorProto.INT8
         assert not numpy_helper.to_array(constants[name]).any()
-    assert near(run(made, inputs[0], "int8"), run(model, inputs[0])) < 0.1
+    assert apart(run(made, inputs[0], "int8"), run(model, inputs[0])) < 0.1
 
 
 def test_layers_that_are_kept_stay_as_they_are(traced):
@@ -243,7 +202,7 @@ def test_fp16_keeps_what_is_delicate_in_float32(traced):
         assert value.type.tensor_type.elem_type == TensorProto.FLOAT
     assert made.ByteSize() < 0.62 * model.ByteSize()
     feeds = inputs_of(size)[0]
-    assert near(run(made, feeds), run(model, feeds)) < 0.01
+    assert apart(run(made, feeds), run(model, feeds)) < 0.01
 
 
 def test_a_weight_that_float16_does_not_hold_is_refused(traced):
@@ -283,7 +242,7 @@ def test_what_would_overflow_stays_in_fp32(traced):
         probe.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
     found = run(probe, inputs[0])
     assert max(float(np.abs(found[name]).max()) for name in names) <= LARGEST_SEEN * 1.01
-    assert near({name: found[name] for name in run(bent, inputs[0])}, run(bent, inputs[0])) < 0.01
+    assert apart({name: found[name] for name in run(bent, inputs[0])}, run(bent, inputs[0])) < 0.01
     kept = wide_nodes(bent, too_large)
     assert 0 < len(kept) < len(bent.graph.node) / 2
     assert wide_nodes(model, {n for n, v in largest(model, seen, inputs).items() if v > LARGEST_SEEN}) == ()

@@ -1,7 +1,6 @@
 """A TensorRT plan for Triton, on a simulated GPU: see ``tests/simulated_gpu``. Nothing here ran on a GPU."""
 
 import gc
-import sys
 
 import cv2
 import numpy as np
@@ -14,10 +13,7 @@ from edgead_export.triton.repository import ServingOptions, serve_detector, serv
 from edgead_runtime import Detector, Encoder, get_recipe
 from edgead_runtime.errors import EngineBuildError, EngineUnavailableError
 from edgead_runtime.tensorrt import device as device_module
-from edgead_runtime.tensorrt.cuda_bindings import CudaBindings
-from simulated_gpu import SimulatedGpu
 from simulated_gpu import tensorrt as simulated
-from simulated_gpu.cuda import SimulatedCudart
 
 OPTIONS = ServingOptions(backend="tensorrt", max_batch=4)
 
@@ -37,17 +33,6 @@ def part(bundle, tmp_path):
     with Encoder.load(bundle, engine="onnxruntime", threads=1) as encoder:
         Detector.enroll(encoder, frames[:3], recipe=recipe).save(tmp_path / "part.edgead")
     return tmp_path / "part.edgead"
-
-
-@pytest.fixture
-def gpu(monkeypatch, tmp_path):
-    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
-    gpu = SimulatedGpu()
-    monkeypatch.setattr(
-        device_module, "IMPLEMENTATIONS", {"sys": lambda: CudaBindings.open(SimulatedCudart(gpu))}
-    )
-    monkeypatch.setitem(sys.modules, "tensorrt", simulated.SimulatedTensorRt(gpu, "10.3.0"))
-    return gpu
 
 
 def test_a_detectors_plan_is_compared_before_it_is_written(gpu, part, tmp_path):
