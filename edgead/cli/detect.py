@@ -66,7 +66,7 @@ def detect(
     explain: Annotated[
         bool,
         typer.Option(
-            "--explain", help="Show each red spot beside what comes nearest to it in the good pictures."
+            "--explain", help="Show each spot beside what comes nearest to it in the good pictures."
         ),
     ] = False,
     report_limit: Annotated[
