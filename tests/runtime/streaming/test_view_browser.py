@@ -301,6 +301,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_all_is_large_enough(ope
     page.locator("#threshold").scroll_into_view_if_needed()
     drag_by_finger(page, "#threshold", "#scores")
     wait_until(lambda: part.detector.threshold > before)
+    expect(page.locator("#told")).to_contain_text("The threshold is")  # what comes below it has moved
     page.locator("#hold").tap()
     expect(page.locator("#held")).to_be_visible()
 
