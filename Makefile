@@ -33,7 +33,7 @@ demo: $(READY)
 	$(BIN)/edgead demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: $(DEV)
 	$(BIN)/ruff check .
