@@ -35,7 +35,7 @@ from edgead_runtime.tensorrt.record import (
     refuses_hardware,
     this_platform,
 )
-from edgead_runtime.tensorrt.store import Wanted, open_encoder, rebuild_command, rows_of, write_engine
+from edgead_runtime.tensorrt.store import Wanted, open_source, rebuild_command, write_engine
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,14 @@ def build_engine(
         precision = "fp32"
     kind, trt, here = check_can_build(flavour, options)
     check_capability(precision, options, None if here is None else here.sm)
-    bundle = open_encoder(source)
+    bundle, rows = open_source(source)
     check_precision(bundle, precision)
     name, model = _graph_of(bundle, graph, precision, neighbours)
     checked = [] if unchecked or kind.ahead_of_time else gate_pictures(pictures)
     if checked:
         check_reference()
     if name == "frame":
-        options = with_room_for(rows_of(source), bundle.manifest, precision, options)
+        options = with_room_for(rows, bundle.manifest, precision, options)
     place = None if bundle.path is None else str(bundle.path)
     folder = folder_to_build_into(place, into_cache=into_cache)
     with only_builder(folder, lambda: progress("Waiting for another build", 0.0)):

@@ -107,7 +107,7 @@ def identify(model: bytes, source: str | None) -> Wanted:
     if source is None:
         return Wanted()
     try:
-        manifest = open_encoder(source).manifest
+        manifest = open_source(source)[0].manifest
     except EdgeadError:  # it was there when the file was read, and what is asked here is said either way
         return Wanted()
     digest = sha256_bytes(model)
@@ -122,30 +122,22 @@ def identify(model: bytes, source: str | None) -> Wanted:
     return Wanted()
 
 
-def open_encoder(source: str | Path) -> EncoderBundle:
+def open_source(source: str | Path) -> tuple[EncoderBundle, int]:
     """The encoder of a bundle folder, or of a detector file.
+
+    Returns:
+        The encoder, and of a detector the patches of a layer in all of its good pictures; 0 for a folder.
 
     Raises:
         BundleError: It is neither.
         EncoderNotFoundError: The detector's encoder is not where it was.
     """
     path = Path(source)
-    if path.is_file():
-        return locate_encoder(path, read_bundle(path))
-    return EncoderBundle.open(path)
-
-
-def rows_of(source: str | Path) -> int:
-    """Patches of a layer that a detector file has, in all of its good pictures; 0 for an encoder's folder.
-
-    Raises:
-        BundleError: The file is damaged.
-    """
-    path = Path(source)
     if not path.is_file():
-        return 0
-    bundle = read_bundle(path)
-    return sum(len(bundle.arrays[record.tokens[0]]) for record in bundle.manifest.references if record.tokens)
+        return EncoderBundle.open(path), 0
+    detector = read_bundle(path)
+    kept = [record.tokens[0] for record in detector.manifest.references if record.tokens]
+    return locate_encoder(path, detector), sum(len(detector.arrays[name]) for name in kept)
 
 
 def write_engine(folder: Path, plan: bytes, record: EngineRecord) -> Path:
