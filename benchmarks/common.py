@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from edgead_runtime.agreement import GateReport
 from edgead_runtime.cores import cpu_name
 from edgead_runtime.images import Frame, encode_png
 from edgead_runtime.manifest import Interpolation
@@ -86,6 +87,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+GATE_HEADER = ("rank correlation, mean / worst", "score error, median / worst", "")
+
+
+def gate_cells(report: GateReport) -> tuple[str, str, str]:
+    """What the gate of precisions found, under :data:`GATE_HEADER`."""
+    return (
+        f"{report.rank_correlation_mean:.4f} / {report.rank_correlation_min:.4f}",
+        f"{report.score_error_median:.2%} / {report.score_error_max:.2%}",
+        "passed" if report.passed else "failed",
+    )
 
 
 def save(name: str, text: str, data: Mapping[str, Any]) -> None:

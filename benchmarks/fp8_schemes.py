@@ -26,7 +26,7 @@ from edgead_runtime import Encoder, EncoderBundle
 from edgead_runtime.agreement import Gate
 from edgead_runtime.engines import EngineOptions, create_engine
 
-from benchmarks.common import machine, save, table
+from benchmarks.common import GATE_HEADER, gate_cells, machine, save, table
 
 Feeds = dict[str, Any]
 
@@ -58,15 +58,7 @@ def judge(bundle: EncoderBundle, folder: Path) -> list[list[str]]:
         engine = create_engine(model.SerializeToString(), "onnxruntime", EngineOptions(precision="fp8"))
         with Encoder(bundle, engine) as candidate:
             report, _ = gate.judge(candidate, "fp8")
-        rows.append(
-            [
-                str(folder),
-                title,
-                f"{report.rank_correlation_mean:.4f} / {report.rank_correlation_min:.4f}",
-                f"{report.score_error_median:.2%} / {report.score_error_max:.2%}",
-                "passed" if report.passed else "failed",
-            ]
-        )
+        rows.append([str(folder), title, *gate_cells(report)])
         print(*rows[-1], flush=True)
     return rows
 
@@ -81,13 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     bundle = EncoderBundle.open(options.bundle)
     rows = [row for folder in options.good for row in judge(bundle, folder)]
-    header = [
-        "good pictures",
-        "linear layers in fp8",
-        "rank correlation, mean / worst",
-        "score error, median / worst",
-        "",
-    ]
+    header = ["good pictures", "linear layers in fp8", *GATE_HEADER]
     save("fp8_schemes", f"On {machine()['cpu']}.\n\n{table(header, rows)}", {"rows": rows})
 
 

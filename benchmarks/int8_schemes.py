@@ -27,7 +27,7 @@ from edgead_export.precisions.statistics import observe
 from edgead_runtime import Encoder, EncoderBundle
 from edgead_runtime.agreement import Gate
 
-from benchmarks.common import machine, save, table
+from benchmarks.common import GATE_HEADER, gate_cells, machine, save, table
 
 STRENGTHS = (None, 0.35, 0.5, 0.65, 0.8)
 """Of smoothing; ``None``: without."""
@@ -107,21 +107,9 @@ def main() -> None:
     for title, model in models.items():
         engine: Any = _Compiled(core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
         report, _ = gate.judge(Encoder(bundle, engine), "int8")
-        rows.append(
-            [
-                title,
-                f"{report.rank_correlation_mean:.4f} / {report.rank_correlation_min:.4f}",
-                f"{report.score_error_median:.2%} / {report.score_error_max:.2%}",
-                "passed" if report.passed else "failed",
-            ]
-        )
+        rows.append([title, *gate_cells(report)])
         print(*rows[-1], flush=True)
-    header = [
-        "all linear layers in int8",
-        "rank correlation, mean / worst",
-        "score error, median / worst",
-        "",
-    ]
+    header = ["all linear layers in int8", *GATE_HEADER]
     save("int8_schemes", f"On {machine()['cpu']}.\n\n{table(header, rows)}", {"rows": rows})
 
 
